@@ -1,0 +1,32 @@
+# Each target works from nothing but python3 and make: it makes .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: chat test lint types bench clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $(STAMP)
+
+chat: $(STAMP)          ## talk to a model: yours (TABBY_API_ENDPOINT) or the one that comes along
+	@$(BIN)/tabbyapi chat
+
+test: $(STAMP)          ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)          ## style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)         ## strict type check of src/
+	$(BIN)/mypy
+
+bench: $(STAMP)         ## speed against other clients, as ratios
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Terminal commands. May import everything; nothing imports it."""

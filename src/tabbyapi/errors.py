@@ -1,0 +1,267 @@
+"""Every error this library raises, in one tree.
+
+    TabbyError
+    ├─ APIError                      the server said no
+    │  ├─ InvalidRequestError        400 405 422
+    │  │  └─ ContextLengthError      the conversation does not fit the model's context
+    │  ├─ AuthenticationError        401
+    │  │  └─ PermissionDeniedError   401 about an admin key, 403
+    │  ├─ NotFoundError              404
+    │  ├─ RateLimitError             429
+    │  └─ ServerError                5xx
+    │     └─ ModelNotLoadedError     503, no model is loaded
+    ├─ ValidationError               refused before sending (also a ValueError)
+    ├─ RequestError                  no usable answer came
+    │  ├─ ConnectError               (also a ConnectionError)
+    │  └─ RequestTimeout             (also a TimeoutError)
+    ├─ StreamError                   after a stream began; `partial` holds what had arrived
+    │  ├─ StreamClosedError          used after it was closed
+    │  ├─ StreamInterruptedError     ended without [DONE]
+    │  │  └─ StreamTimeout           no data for `timeout.idle` seconds (also a RequestTimeout)
+    │  └─ StreamContextLengthError   the context ran out mid-stream (also a ContextLengthError)
+    └─ OutputError                   the model's answer is not of the type that was asked for
+
+Each has `.code` (a stable string), `.status_code` (None where there was no answer) and a
+message that says what was wrong, where, and what to do. No key is ever part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+__all__ = [
+    "APIError",
+    "AuthenticationError",
+    "ConnectError",
+    "ContextLengthError",
+    "InvalidRequestError",
+    "ModelNotLoadedError",
+    "NotFoundError",
+    "OutputError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "RequestError",
+    "RequestTimeout",
+    "ServerError",
+    "StreamClosedError",
+    "StreamContextLengthError",
+    "StreamError",
+    "StreamInterruptedError",
+    "StreamTimeout",
+    "TabbyError",
+    "ValidationError",
+]
+
+
+class TabbyError(Exception):
+    """Base of every error of this library."""
+
+    code: ClassVar[str] = "tabby_error"
+    status_code: int | None = None
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+# ---------------------------------------------------------------- the server said no
+
+
+class APIError(TabbyError):
+    """The server answered with an error.
+
+    Attributes:
+        status_code: HTTP status of the answer, None for an error inside a stream.
+        message: what was wrong and what to do.
+        details: the server's field errors, one readable line each; empty if it sent none.
+        body: the answer's body as text, cut to a readable length.
+        method, url: the request that was refused.
+    """
+
+    code = "api_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        details: Sequence[str] = (),
+        body: str = "",
+        method: str = "",
+        url: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.details = list(details)
+        self.body = body
+        self.method = method
+        self.url = url
+
+
+class InvalidRequestError(APIError):
+    """The server refused the request as malformed or impossible (400, 405, 422)."""
+
+    code = "invalid_request"
+
+
+class ContextLengthError(InvalidRequestError):
+    """Prompt and answer do not fit the model's context window."""
+
+    code = "context_length_exceeded"
+
+
+class AuthenticationError(APIError):
+    """No key, or a wrong one (401)."""
+
+    code = "authentication_error"
+
+
+class PermissionDeniedError(AuthenticationError):
+    """The key is good, but the route needs the admin key (401 or 403)."""
+
+    code = "permission_error"
+
+
+class NotFoundError(APIError):
+    """The server does not know this path (404)."""
+
+    code = "not_found"
+
+
+class RateLimitError(APIError):
+    """Too many requests (429). `retry_after` is in seconds, None if the server did not say."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after: float | None = None, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        self.retry_after = retry_after
+
+
+class ServerError(APIError):
+    """The server failed (5xx)."""
+
+    code = "server_error"
+
+
+class ModelNotLoadedError(ServerError):
+    """The server runs, but no model is loaded (503)."""
+
+    code = "model_not_loaded"
+
+
+# ------------------------------------------------------------- refused before sending
+
+
+class ValidationError(TabbyError, ValueError):
+    """The request was refused before it was sent; `field` names the parameter."""
+
+    code = "validation_error"
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+# --------------------------------------------------------------- no usable answer came
+
+
+class RequestError(TabbyError):
+    """No usable answer: the connection failed, or what came back is not TabbyAPI's protocol.
+
+    Attributes:
+        sent: False if the server certainly never saw the request, so it is safe to repeat.
+        answered: True once any byte of an answer had arrived.
+    """
+
+    code = "request_error"
+
+    def __init__(self, message: str, *, sent: bool = True, answered: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.answered = answered
+
+
+class ConnectError(RequestError, ConnectionError):
+    """No connection to the server could be made."""
+
+    def __init__(self, message: str, *, sent: bool = False, answered: bool = False) -> None:
+        super().__init__(message, sent=sent, answered=answered)
+
+
+class RequestTimeout(RequestError, TimeoutError):  # noqa: N818 - the name is part of the API
+    """The server did not answer in the time allowed."""
+
+
+# ------------------------------------------------------------- after a stream had begun
+
+
+class StreamError(TabbyError):
+    """A stream failed after it began.
+
+    Attributes:
+        partial: the response assembled from what had arrived (the type that the non-streaming
+            call returns), or None if nothing had.
+        trace: the server's traceback, if it is set to send one.
+    """
+
+    code = "stream_error"
+
+    def __init__(self, message: str, *, partial: Any = None, trace: str | None = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+        self.trace = trace
+
+
+class StreamClosedError(StreamError):
+    """The stream was read after it was closed."""
+
+
+class StreamInterruptedError(StreamError):
+    """The stream ended without `[DONE]`: the answer is incomplete."""
+
+
+class StreamTimeout(StreamInterruptedError, RequestTimeout):
+    """No data for `timeout.idle` seconds, or the stream took longer than `timeout.total`."""
+
+    def __init__(self, message: str, *, partial: Any = None) -> None:
+        StreamInterruptedError.__init__(self, message, partial=partial)
+        self.sent = self.answered = True
+
+
+class StreamContextLengthError(StreamError, ContextLengthError):
+    """The context window ran out while the answer was being streamed."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, message: str, *, partial: Any = None, trace: str | None = None) -> None:
+        ContextLengthError.__init__(self, message)
+        self.partial = partial
+        self.trace = trace
+
+
+# --------------------------------------------------------- an answer of the wrong type
+
+
+class OutputError(TabbyError):
+    """The model's answer could not be read as the type that was asked for.
+
+    Attributes:
+        text: the answer's text, whole.
+        position: where reading failed (a JSON path or a character offset), None if unknown.
+        response: the response the text came in, if there is one.
+    """
+
+    code = "output_error"
+
+    def __init__(
+        self, message: str, *, text: str = "", position: str | None = None, response: Any = None
+    ) -> None:
+        super().__init__(message)
+        self.text = text
+        self.position = position
+        self.response = response
