@@ -193,7 +193,7 @@ class ConnectError(RequestError, ConnectionError):
         super().__init__(message, sent=sent, answered=answered)
 
 
-class RequestTimeout(RequestError, TimeoutError):  # noqa: N818 - the name is part of the API
+class RequestTimeout(RequestError, TimeoutError):
     """The server did not answer in the time allowed."""
 
 

@@ -94,7 +94,7 @@ class GenerationParams(CallOptions, total=False):
     """`{"type": "text" | "json" | "json_schema", ...}`; `json_object` is sent as `json`.
     Default text.
     """
-    # --- Accepted by TabbyAPI but without effect on its current engine; the local server obeys those that llama.cpp has
+    # --- Without effect on TabbyAPI's current engine; the local server obeys what llama.cpp has
     allowed_tokens: Sequence[int] | str | None
     """Only these token ids may be chosen."""
     smoothing_factor: float | None
