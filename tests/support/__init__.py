@@ -1,0 +1,1 @@
+"""What tests share: recorded traffic, servers that replay it, small helpers."""
