@@ -74,9 +74,12 @@ class TabbyError(Exception):
 class APIError(TabbyError):
     """The server answered with an error.
 
+    `str(error)` is the whole story: request, status, the server's words, field errors, advice.
+
     Attributes:
         status_code: HTTP status of the answer, None for an error inside a stream.
-        message: what was wrong and what to do.
+        message: what was wrong, in the server's words where it had any.
+        hint: what to do about it, "" if that is clear.
         details: the server's field errors, one readable line each; empty if it sent none.
         body: the answer's body as text, cut to a readable length.
         method, url: the request that was refused.
@@ -89,6 +92,7 @@ class APIError(TabbyError):
         message: str,
         *,
         status_code: int | None = None,
+        hint: str = "",
         details: Sequence[str] = (),
         body: str = "",
         method: str = "",
@@ -96,10 +100,20 @@ class APIError(TabbyError):
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
+        self.hint = hint
         self.details = list(details)
         self.body = body
         self.method = method
         self.url = url
+
+    def __str__(self) -> str:
+        where = f"{self.method} {self.url}: " if self.url else ""
+        status = f"{self.status_code} " if self.status_code is not None else ""
+        text = f"{where}{status}{self.message}"
+        text += "".join(f"\n  {line}" for line in self.details)
+        if self.hint:
+            text += ("\n" if self.details else " ") + f"({self.hint})"
+        return text
 
 
 class InvalidRequestError(APIError):
@@ -239,7 +253,11 @@ class StreamContextLengthError(StreamError, ContextLengthError):
     code = "context_length_exceeded"
 
     def __init__(self, message: str, *, partial: Any = None, trace: str | None = None) -> None:
-        ContextLengthError.__init__(self, message)
+        ContextLengthError.__init__(
+            self,
+            message,
+            hint="shorten the conversation, or ask for fewer tokens with max_tokens",
+        )
         self.partial = partial
         self.trace = trace
 

@@ -1,0 +1,360 @@
+"""`Client` and `AsyncClient`: where a call meets a transport.
+
+Both do the same: make a request of a call, send it, and let protocol/ say what the answer means
+and whether to try again. What differs is only the waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .errors import RequestError, TabbyError, ValidationError
+from .protocol.answers import decode_answer, error_of_answer
+from .protocol.call import Call, StreamCall
+from .protocol.endpoint import Endpoint
+from .protocol.retry import Retry, RetryPolicy
+from .streams import AsyncStream, Stream
+from .transport.base import (
+    Answer,
+    AsyncByteStream,
+    AsyncTransport,
+    Request,
+    Transport,
+    deadline_of,
+    read_body,
+    read_body_async,
+)
+from .types.timeout import Timeout
+
+if TYPE_CHECKING:
+    from .services.chat import AsyncChat, Chat
+
+__all__ = ["AsyncClient", "Client"]
+
+C = TypeVar("C")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class _Core:
+    """What both clients know: the endpoint, the policy, and how a call becomes a request."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        admin_key: str | None = None,
+        bearer_token: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: Retry | int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._endpoint = Endpoint(
+            base_url,
+            api_key=api_key,
+            admin_key=admin_key,
+            bearer_token=bearer_token,
+            headers=headers,
+            timeout=timeout,
+        )
+        if isinstance(retry, int):
+            retry = RetryPolicy(max_retries=retry)
+        self._retry: Retry = RetryPolicy() if retry is None else retry
+        self._closed = False
+        self._process = os.getpid()
+
+    @property
+    def base_url(self) -> str:
+        """The server's root."""
+        return self._endpoint.url
+
+    def _request_of(self, call: Call[Any]) -> Request:
+        if self._closed:
+            raise RequestError("this client is closed; make a new one", sent=False)
+        if self._process != os.getpid():
+            raise RequestError(
+                "this client was made in another process, and its connections cannot be shared; "
+                "make a new client after fork",
+                sent=False,
+            )
+        endpoint = self._endpoint
+        timeout = endpoint.timeout_of(call)
+        patient = call.patient and not isinstance(call, StreamCall)
+        return Request(
+            call.method,
+            endpoint.url + call.path,
+            endpoint.headers(call),
+            call.body,
+            timeout,
+            None if patient else timeout.idle,
+        )
+
+    def _result(self, call: Call[T], request: Request, answer: Answer) -> T:
+        """What a complete answer means; raises the error it stands for."""
+        if answer.status == 200 or answer.status in call.accept:
+            kind = answer.headers.get("content-type", "")
+            return decode_answer(call, request.url, answer.status, kind, answer.body)
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        raise error_of_answer(call, request.url, answer.status, headers, answer.body)
+
+    def _wait_after(self, call: Call[Any], error: TabbyError, attempt: int) -> float:
+        """Seconds until the next try; raises the error if there is none."""
+        wait = self._retry.delay(error, attempt) if call.repeatable else None
+        if wait is None:
+            raise error
+        return wait
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._endpoint.url!r})"
+
+
+def _is_event_stream(status: int, headers: Mapping[str, str]) -> bool:
+    return status == 200 and headers.get("content-type", "").startswith("text/event-stream")
+
+
+class Client(_Core):
+    """A client of a TabbyAPI server. Thread-safe; make a new one after fork.
+
+    Args:
+        base_url: the server's root, e.g. "http://localhost:5000"; a trailing `/` or `/v1` is
+            fine. Default: TABBY_API_ENDPOINT, then http://localhost:5000.
+        api_key: for ordinary routes. Default: TABBY_API_KEY.
+        admin_key: for admin routes, and for ordinary ones if there is no other. Default:
+            TABBY_ADMIN_KEY.
+        bearer_token: sent as `Authorization: Bearer` where none of the others applies.
+        timeout: seconds for a whole call, or a `Timeout`. Default: no limit on a healthy call.
+        retry: a `RetryPolicy`, a number of retries, or an object of one's own (see `Retry`).
+        headers: added to every request.
+        http_client: a `urllib3.PoolManager`, or an object with the three verbs of `Transport`.
+
+    Raises:
+        ValidationError: an argument that cannot be used.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        admin_key: str | None = None,
+        bearer_token: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: Retry | int | None = None,
+        headers: Mapping[str, str] | None = None,
+        http_client: Any = None,
+    ) -> None:
+        super().__init__(
+            base_url,
+            api_key=api_key,
+            admin_key=admin_key,
+            bearer_token=bearer_token,
+            timeout=timeout,
+            retry=retry,
+            headers=headers,
+        )
+        self._http_client = http_client
+
+    @cached_property
+    def _transport(self) -> Transport:
+        given = self._http_client
+        if given is not None and hasattr(given, "send") and hasattr(given, "open"):
+            transport: Transport = given
+            return transport
+        from .transport.sync import Urllib3Transport
+
+        if given is not None and not hasattr(given, "connection_from_url"):
+            raise _not_a_transport(given, "urllib3.PoolManager")
+        return Urllib3Transport(self.base_url, given)
+
+    @cached_property
+    def chat(self) -> Chat:
+        """Chat completions."""
+        from .services.chat import Chat
+
+        return Chat(self)
+
+    def request(self, call: Call[T]) -> T:
+        """Sends a call and returns its result, trying again as the retry policy says.
+
+        Raises:
+            TabbyError: see `tabbyapi.errors`.
+        """
+        request = self._request_of(call)
+        attempt = 1
+        while True:
+            try:
+                return self._result(call, request, self._transport.send(request))
+            except TabbyError as error:
+                wait = self._wait_after(call, error, attempt)
+            attempt += 1
+            time.sleep(wait)
+
+    def open_stream(self, call: StreamCall[C, R]) -> Stream[C, R]:
+        """Sends a call whose answer is a stream; returns once the server has accepted it.
+
+        Raises:
+            TabbyError: see `tabbyapi.errors`.
+        """
+        request = self._request_of(call)
+        attempt = 1
+        while True:
+            try:
+                source = self._transport.open(request)
+                if _is_event_stream(source.status, source.headers):
+                    return Stream(call, request.timeout, source)
+                body = read_body(source, request, deadline_of(request))
+                answer = Answer(source.status, source.headers, body)
+                return Stream(call, request.timeout, None, self._result(call, request, answer))
+            except TabbyError as error:
+                wait = self._wait_after(call, error, attempt)
+            attempt += 1
+            time.sleep(wait)
+
+    def close(self) -> None:
+        """Closes idle connections. The client cannot be used afterwards."""
+        if not self._closed:
+            self._closed = True
+            if "_transport" in self.__dict__:
+                self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(_Core):
+    """`Client`, for asyncio. Safe to use from many tasks.
+
+    The arguments are those of `Client`; `http_client` is an `aiohttp.ClientSession`, or an
+    object with the three verbs of `AsyncTransport`.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        admin_key: str | None = None,
+        bearer_token: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: Retry | int | None = None,
+        headers: Mapping[str, str] | None = None,
+        http_client: Any = None,
+    ) -> None:
+        super().__init__(
+            base_url,
+            api_key=api_key,
+            admin_key=admin_key,
+            bearer_token=bearer_token,
+            timeout=timeout,
+            retry=retry,
+            headers=headers,
+        )
+        self._http_client = http_client
+
+    @cached_property
+    def _transport(self) -> AsyncTransport:
+        given = self._http_client
+        if given is not None and hasattr(given, "send") and hasattr(given, "open"):
+            transport: AsyncTransport = given
+            return transport
+        from .transport.aio import AiohttpTransport
+
+        if given is not None and not hasattr(given, "request"):
+            raise _not_a_transport(given, "aiohttp.ClientSession")
+        return AiohttpTransport(self.base_url, given)
+
+    @cached_property
+    def chat(self) -> AsyncChat:
+        """Chat completions."""
+        from .services.chat import AsyncChat
+
+        return AsyncChat(self)
+
+    async def request(self, call: Call[T]) -> T:
+        """Sends a call and returns its result, trying again as the retry policy says.
+
+        Raises:
+            TabbyError: see `tabbyapi.errors`.
+        """
+        request = self._request_of(call)
+        attempt = 1
+        while True:
+            try:
+                return self._result(call, request, await self._transport.send(request))
+            except TabbyError as error:
+                wait = self._wait_after(call, error, attempt)
+            attempt += 1
+            await asyncio.sleep(wait)
+
+    def open_stream(self, call: StreamCall[C, R]) -> AsyncStream[C, R]:
+        """A stream that sends its call when it is entered or awaited.
+
+        Raises:
+            TabbyError: then; see `tabbyapi.errors`.
+        """
+        request = self._request_of(call)
+
+        async def connect() -> tuple[AsyncByteStream | None, R | None]:
+            return await self._connect(call, request)
+
+        return AsyncStream(call, request.timeout, connect)
+
+    async def _connect(
+        self, call: StreamCall[C, R], request: Request
+    ) -> tuple[AsyncByteStream | None, R | None]:
+        attempt = 1
+        while True:
+            try:
+                source = await self._transport.open(request)
+                if _is_event_stream(source.status, source.headers):
+                    return source, None
+                body = await read_body_async(source, request)
+                answer = Answer(source.status, source.headers, body)
+                return None, self._result(call, request, answer)
+            except TabbyError as error:
+                wait = self._wait_after(call, error, attempt)
+            attempt += 1
+            await asyncio.sleep(wait)
+
+    async def close(self) -> None:
+        """Closes idle connections. The client cannot be used afterwards."""
+        if not self._closed:
+            self._closed = True
+            if "_transport" in self.__dict__:
+                await self._transport.close()
+
+    aclose = close
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def _not_a_transport(given: object, expected: str) -> ValidationError:
+    return ValidationError(
+        f"http_client must be a {expected} or have send, open and close, not "
+        f"{type(given).__name__}",
+        field="http_client",
+    )

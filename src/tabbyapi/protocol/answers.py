@@ -1,0 +1,171 @@
+"""What an answer means: a result, or one of the errors of the tree.
+
+TabbyAPI has four shapes of error body (a string detail, a list of field errors, an OpenAI-style
+object, and plain text under 500); proxies and other servers add HTML and nothing at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    ContextLengthError,
+    InvalidRequestError,
+    ModelNotLoadedError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+)
+from .call import Call
+
+__all__ = ["decode_answer", "error_of_answer"]
+
+T = TypeVar("T")
+
+_SHOWN = 2000  # characters of a body kept on an error
+
+
+def decode_answer(call: Call[T], url: str, status: int, content_type: str, body: bytes) -> T:
+    """The result of a successful answer.
+
+    Raises:
+        RequestError: the answer is not what TabbyAPI sends here.
+    """
+    try:
+        return call.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise RequestError(
+            f"{call.method} {url} answered {status}, but not in TabbyAPI's protocol: "
+            f"{_described(content_type, body)} ({error}). Is this really a TabbyAPI server?",
+            answered=True,
+        ) from None
+
+
+def error_of_answer(
+    call: Call[Any], url: str, status: int, headers: Mapping[str, str], body: bytes
+) -> APIError:
+    """The error that an answer with this status stands for. `headers` has lower-case names."""
+    message, details, code = _read(body)
+    content_type = headers.get("content-type", "")
+    text = body[: _SHOWN * 4].decode("utf-8", "replace")[:_SHOWN]
+    error, hint = _kind(status, message or "", code, call)
+    if message is None:
+        message = "" if status == 500 and text == "Internal Server Error" else text.strip()
+        if "json" not in content_type and not (status == 500 and content_type.startswith("text/p")):
+            message = _described(content_type, body)
+            if status not in (429, 502, 503, 504):
+                hint = "this does not look like a TabbyAPI server; check the address"
+    if 300 <= status < 400:
+        hint = (
+            f"the server redirects to {headers.get('location', 'another address')}; redirects are "
+            "not followed, because that would carry the key elsewhere. Use the final address"
+        )
+    message = message or "(no reason given)"
+    facts: dict[str, Any] = {
+        "status_code": status,
+        "hint": hint,
+        "details": details,
+        "body": text,
+        "method": call.method,
+        "url": url,
+    }
+    if error is RateLimitError:
+        return RateLimitError(message, retry_after=_retry_after(headers), **facts)
+    return error(message, **facts)
+
+
+def _kind(
+    status: int, message: str, code: str | None, call: Call[Any]
+) -> tuple[type[APIError], str]:
+    """Class of the error, and what to do about it."""
+    if code == "context_length_exceeded":
+        return ContextLengthError, "shorten the conversation, or ask for fewer max_tokens"
+    if status == 401:
+        if call.auth == "admin" or "admin key" in message:
+            return PermissionDeniedError, "this needs the server's admin key: pass admin_key=..."
+        return AuthenticationError, "pass the server's API key: api_key=..., or set TABBY_API_KEY"
+    if status == 403:
+        return PermissionDeniedError, ""
+    if status == 404:
+        return NotFoundError, "does base_url point at the root of a TabbyAPI server?"
+    if status in (400, 405, 409, 413, 415, 422):
+        return InvalidRequestError, ""
+    if status == 429:
+        return RateLimitError, ""
+    if status == 503 and "models are currently loaded" in message:
+        return ModelNotLoadedError, "load one with client.models.load(name) or on the server"
+    if status >= 500:
+        hint = "the server's own log says more" if status in (500, 503) else ""
+        return ServerError, hint
+    return APIError, ""
+
+
+def _read(body: bytes) -> tuple[str | None, list[str], str | None]:
+    """Message, field errors and code of an error body; the message is None if it has no such."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        data = msgspec.json.decode(body)
+        if isinstance(data, dict):
+            detail = data.get("detail")
+            if isinstance(detail, str):
+                return detail, [], None
+            if isinstance(detail, list):
+                details = [_field_error(item) for item in detail]
+                return "the server refused the request's fields:", details, None
+            error = data.get("error")
+            if isinstance(error, dict):
+                code = error.get("code")
+                message = error.get("message")
+                return (
+                    message if isinstance(message, str) else None,
+                    [],
+                    code if isinstance(code, str) else None,
+                )
+            if isinstance(error, str):
+                return error, [], None
+    return None, [], None
+
+
+def _field_error(item: Any) -> str:
+    """`messages[0].content: Input should be a valid string (got 5)`"""
+    if not isinstance(item, dict):
+        return str(item)
+    where = ""
+    loc = item.get("loc")
+    for part in loc[1:] if isinstance(loc, list) and loc[:1] == ["body"] else loc or []:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+    line = f"{where or 'body'}: {item.get('msg', 'invalid')}"
+    if "input" in item and isinstance(item["input"], str | int | float | bool | None):
+        shown = repr(item["input"])
+        line += f" (got {shown if len(shown) <= 80 else shown[:80] + '...'})"
+    return line
+
+
+def _described(content_type: str, body: bytes) -> str:
+    if not body.strip():
+        return "an empty body"
+    kind = content_type.split(";")[0].strip() or "a body without a content type"
+    text = body[:400].decode("utf-8", "replace").strip()
+    shown = " ".join(text.split())[:120]
+    return f"{'an HTML page' if 'html' in kind else kind} starting {shown!r}"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a `Retry-After`, given as a number or as a date."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(value))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    return None

@@ -1,0 +1,166 @@
+"""From the bytes of a generation stream to typed chunks, and to the whole answer.
+
+A state machine without I/O: `feed` bytes, take chunks, ask `done`. One typed decode for each
+event and nothing else on the way. What the chunks add up to is worked out in batches, so that
+a stream that nobody asks for its assembled response hardly pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from ..errors import StreamContextLengthError, StreamError, StreamInterruptedError
+from .sse import LineTooLongError, SSEDecoder
+
+__all__ = ["Assembler", "StreamDecoder"]
+
+C = TypeVar("C")
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class Assembler(Protocol[C, R_co]):
+    """Adds chunks up to the type that the non-streaming call returns."""
+
+    def add(self, chunks: list[C], /) -> None: ...
+
+    def response(self) -> R_co | None: ...
+
+
+class _ErrorInfo(msgspec.Struct):
+    message: str = ""
+    code: Any = None
+    trace: str | None = None
+
+
+class _ErrorEvent(msgspec.Struct):
+    error: _ErrorInfo | str | None = None
+
+
+_decode_error = msgspec.json.Decoder(_ErrorEvent).decode
+
+
+class StreamDecoder(Generic[C, R]):
+    """Decodes one stream.
+
+    Args:
+        decode: typed decoder of one payload.
+        is_chunk: tells a chunk from an event of another kind that decoded all the same
+            (unknown fields are skipped, so an error event looks like an empty chunk).
+        assembler: collects chunks for the assembled response.
+        ends_with_done: False for the model load stream, which has no `[DONE]`.
+
+    `feed` raises nothing for what the server did wrong: it sets `error`, after the chunks that
+    came before it. The reader raises it once those have been delivered.
+    """
+
+    __slots__ = (
+        "_decode",
+        "_ends_with_done",
+        "_is_chunk",
+        "_sse",
+        "assembler",
+        "done",
+        "error",
+    )
+
+    def __init__(
+        self,
+        decode: Callable[[bytes], C],
+        is_chunk: Callable[[C], bool],
+        assembler: Assembler[C, R],
+        *,
+        ends_with_done: bool = True,
+    ) -> None:
+        self._decode = decode
+        self._is_chunk = is_chunk
+        self._sse = SSEDecoder()
+        self._ends_with_done = ends_with_done
+        self.assembler = assembler
+        self.done = False
+        self.error: StreamError | None = None
+
+    @property
+    def pings(self) -> int:
+        """Comments seen so far: signs of life that are no data."""
+        return self._sse.comments
+
+    def feed(self, data: bytes) -> list[C]:
+        """The chunks that `data` completes, in order."""
+        if self.done or self.error is not None:
+            return []
+        try:
+            payloads = self._sse.feed(data)
+        except LineTooLongError:
+            self.error = StreamInterruptedError(
+                f"the server sent an event of more than {self._sse.max_event:,} bytes; "
+                "the stream was given up"
+            )
+            return []
+        return self._chunks(payloads)
+
+    def finish(self) -> list[C]:
+        """Call at the end of the body: the last chunks, and `error` unless it was a good end."""
+        if self.done or self.error is not None:
+            return []
+        chunks = self._chunks(self._sse.finish())
+        if not self.done and self.error is None:
+            if self._ends_with_done:
+                self.error = StreamInterruptedError(
+                    "the stream ended without [DONE]: the answer is incomplete. The server may "
+                    "have been stopped, or something between here and there cut the connection"
+                )
+            else:
+                self.done = True
+        return chunks
+
+    def _chunks(self, payloads: list[bytes]) -> list[C]:
+        chunks: list[C] = []
+        decode, is_chunk = self._decode, self._is_chunk
+        for payload in payloads:
+            if payload.startswith(b"[DONE]"):
+                self.done = True
+                break
+            try:
+                chunk = decode(payload)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self.error = _error_event(payload) or StreamError(
+                    f"the server sent an event that is no chunk ({error}): {_shorten(payload)}"
+                )
+                break
+            if is_chunk(chunk):
+                chunks.append(chunk)
+            else:
+                self.error = _error_event(payload)
+                if self.error is not None:
+                    break
+                chunks.append(chunk)
+        return chunks
+
+
+def _error_event(payload: bytes) -> StreamError | None:
+    """The error that an event reports, None if it reports none."""
+    try:
+        info = _decode_error(payload).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if info is None:
+        return None
+    if isinstance(info, str):
+        info = _ErrorInfo(info)
+    if info.code == "context_length_exceeded":
+        return StreamContextLengthError(
+            info.message or "the context window is full", trace=info.trace
+        )
+    return StreamError(
+        f"the server reported an error in the stream: {info.message or _shorten(payload)}",
+        trace=info.trace,
+    )
+
+
+def _shorten(payload: bytes, limit: int = 200) -> str:
+    text = payload.decode("utf-8", "replace")
+    return text if len(text) <= limit else text[:limit] + "..."

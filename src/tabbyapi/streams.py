@@ -1,0 +1,455 @@
+"""Streams of chunks, sync and async: what `create_stream` hands out.
+
+All decisions are the decoder's; here bytes are read, chunks handed on, and the connection is
+given back or dropped. A stream ends well only at `[DONE]`; anything else raises a `StreamError`
+whose `partial` holds what had arrived, after the chunks that did arrive have been delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from operator import length_hint
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from .errors import (
+    RequestError,
+    RequestTimeout,
+    StreamClosedError,
+    StreamError,
+    StreamInterruptedError,
+    StreamTimeout,
+)
+from .protocol.call import StreamCall
+from .protocol.stream import StreamDecoder
+from .transport.base import AsyncByteStream, ByteStream
+from .types.timeout import Timeout
+
+__all__ = ["AsyncStream", "Stream"]
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+_COMPACT = 512  # chunks kept apart before they are added up
+
+
+class _Progress(Generic[C, R]):
+    """What the twins share: what was delivered, how long it has been quiet, and why it ended."""
+
+    def __init__(
+        self, call: StreamCall[C, R], timeout: Timeout, decoder: StreamDecoder[C, R]
+    ) -> None:
+        self._call = call
+        self._decoder = decoder
+        self._idle = timeout.idle
+        self._total = timeout.total
+        self._batch: Iterator[C] = iter(())
+        self._chunks: list[C] = []  # the batch being delivered
+        self._whole: R | None = None  # a plain answer, where the server does not stream
+        self._closed = False
+        self._ended = False  # nothing more will come
+
+    @property
+    def response(self) -> R:
+        """The chunks delivered so far as one response; complete after the last chunk.
+
+        Raises:
+            StreamError: no chunk has been delivered yet.
+        """
+        response = self._assembled()
+        if response is None:
+            raise StreamError("nothing has arrived on this stream yet; iterate over it first")
+        return response
+
+    @property
+    def closed(self) -> bool:
+        """True once the stream has been closed, or has ended."""
+        return self._closed or self._ended
+
+    def _assembled(self) -> R | None:
+        if self._whole is not None:
+            return self._whole
+        self._settle()
+        return self._decoder.assembler.response()
+
+    def _settle(self) -> None:
+        """Adds what has been delivered of the batch to the assembled response."""
+        delivered = len(self._chunks) - length_hint(self._batch)
+        if delivered:
+            self._decoder.assembler.add(self._chunks[:delivered])
+            del self._chunks[:delivered]
+            self._batch = iter(self._chunks)
+
+    def _next_batch(self, chunks: list[C]) -> None:
+        # All of the old batch has been delivered. Small batches are kept together for a while:
+        # adding them up one by one would cost more.
+        self._decoder.assembler.add(self._chunks)
+        self._chunks = chunks
+        self._batch = iter(chunks)
+
+    def _plain(self, response: R) -> None:
+        """The one chunk of a server that answered without streaming."""
+        self._decoder.done = True
+        self._next_batch([self._call.as_chunk(response)])
+        self._whole = response
+
+    def _failure(self, error: StreamError) -> StreamError:
+        error.partial = self._assembled()
+        return error
+
+    def _broken(self, error: RequestError) -> StreamError:
+        if self._closed:
+            return StreamClosedError(
+                "the stream was closed while it was being read", partial=self._assembled()
+            )
+        return StreamInterruptedError(
+            f"{error.message}; the answer is incomplete", partial=self._assembled()
+        )
+
+    def _silence(self, seconds: float, *, total: bool) -> StreamTimeout:
+        pings = self._decoder.pings
+        if total:
+            said = f"the stream was not complete after {seconds:g} s (timeout.total)"
+        elif pings:
+            said = (
+                f"no data came for {seconds:g} s (timeout.idle), though the server still sends "
+                f"pings ({pings} so far): it lives, but has perhaps unloaded the model, or is "
+                "busy with a very long prompt"
+            )
+        else:
+            said = f"no data came for {seconds:g} s (timeout.idle), and no pings either"
+        return StreamTimeout(said, partial=self._assembled())
+
+    def _closed_error(self) -> StreamClosedError:
+        return StreamClosedError(
+            "the stream was closed; open a new one to go on", partial=self._assembled()
+        )
+
+    def _warn_if_open(self) -> bool:
+        if self._closed or self._ended:
+            return False
+        warnings.warn(
+            f"a stream of {self._call.path} was neither read to its end nor closed; use it in a "
+            "'with' block",
+            ResourceWarning,
+            stacklevel=3,
+        )
+        return True
+
+
+class Stream(_Progress[C, R]):
+    """A stream of chunks. Iterate over it; use it in a `with` block, or `close` it.
+
+    Iteration raises, with what had arrived in `error.partial`: `StreamInterruptedError` (the
+    connection broke, or there was no `[DONE]`), `StreamTimeout` (silence), `StreamError` (the
+    server reported an error), `StreamClosedError` (closed before).
+    """
+
+    def __init__(
+        self,
+        call: StreamCall[C, R],
+        timeout: Timeout,
+        source: ByteStream | None,
+        whole: R | None = None,
+    ) -> None:
+        super().__init__(call, timeout, call.decoder())
+        self._source = source
+        self._iterator: Iterator[C] | None = None
+        now = time.monotonic()
+        self._last_data = now
+        self._deadline = None if self._total is None else now + self._total
+        if whole is not None:
+            self._plain(whole)
+
+    def __iter__(self) -> Iterator[C]:
+        while True:
+            yield from self._batch
+            if not self._fill():
+                return
+
+    def __next__(self) -> C:
+        if self._iterator is None:
+            self._iterator = iter(self)
+        return next(self._iterator)
+
+    def text_deltas(self) -> Iterator[str]:
+        """The text of each chunk that has any, of its first choice."""
+        for chunk in self:
+            text: str = chunk.text  # type: ignore[attr-defined]
+            if text:
+                yield text
+
+    def until_done(self) -> R:
+        """Reads to the end and returns the assembled response."""
+        for _ in self:
+            pass
+        return self.response
+
+    def close(self) -> None:
+        """Stops generation on the server at once. Does nothing if the stream has ended.
+
+        May be called from another thread: a blocked reader gets a `StreamClosedError`.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        source = self._source
+        if source is not None and not self._ended:
+            if self._decoder.done:
+                source.finish()
+            else:
+                source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_ended") and self._warn_if_open():
+            self.close()
+
+    def _fill(self) -> bool:
+        """Reads until there are chunks to deliver; False at the good end."""
+        if self._ended:
+            return False
+        if self._closed:
+            raise self._closed_error()
+        decoder, source = self._decoder, self._source
+        if source is None:
+            self._ended = True
+            return False
+        wait = self._idle if self._deadline is None else self._allowed(self._idle)
+        while True:
+            if decoder.error is not None:
+                self._end(good=False)
+                raise self._failure(decoder.error)
+            if decoder.done:
+                self._end(good=True)
+                return False
+            pings = decoder.pings
+            try:
+                data = source.read(wait)
+            except RequestTimeout:
+                raise self._timed_out() from None
+            except RequestError as error:
+                failure = self._broken(error)
+                self._end(good=False)
+                raise failure from None
+            chunks = decoder.feed(data) if data else decoder.finish()
+            if chunks:
+                self._next_batch(chunks)
+                self._last_data = time.monotonic()
+                return True
+            if decoder.pings != pings or self._deadline is not None:
+                wait = self._allowed(self._idle)
+
+    def _allowed(self, idle: float | None) -> float | None:
+        """Seconds that the next read may take."""
+        now = time.monotonic()
+        limits = []
+        if idle is not None:
+            limits.append(self._last_data + idle - now)
+        if self._deadline is not None:
+            limits.append(self._deadline - now)
+        left = min(limits, default=None)
+        if left is not None and left <= 0:
+            raise self._timed_out()
+        return left
+
+    def _timed_out(self) -> StreamTimeout:
+        total = self._deadline is not None and time.monotonic() >= self._deadline
+        self._end(good=False)
+        return self._silence((self._total if total else self._idle) or 0.0, total=total)
+
+    def _end(self, *, good: bool) -> None:
+        self._ended = True
+        if self._source is not None:
+            if good:
+                self._source.finish()
+            else:
+                self._source.close()
+
+
+class AsyncStream(_Progress[C, R]):
+    """`Stream`, for asyncio: `async with client.chat.create_stream(...) as stream`.
+
+    The request is sent on entering the block, or by awaiting the stream itself.
+    """
+
+    def __init__(
+        self,
+        call: StreamCall[C, R],
+        timeout: Timeout,
+        connect: Callable[[], Awaitable[tuple[AsyncByteStream | None, R | None]]],
+    ) -> None:
+        super().__init__(call, timeout, call.decoder())
+        self._connect: Callable[[], Awaitable[tuple[AsyncByteStream | None, R | None]]] | None = (
+            connect
+        )
+        self._source: AsyncByteStream | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired: str | None = None  # the limit that ended a read
+        self._last_data = self._started = 0.0
+
+    async def _open(self) -> Self:
+        if self._closed:
+            raise self._closed_error()
+        connect, self._connect = self._connect, None
+        if connect is not None:
+            self._source, whole = await connect()
+            if whole is not None:
+                self._plain(whole)
+            loop = asyncio.get_running_loop()
+            self._last_data = self._started = loop.time()
+            self._watch(loop)
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._open().__await__()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> C:
+        for chunk in self._batch:
+            return chunk
+        if await self._fill():
+            for chunk in self._batch:
+                return chunk
+        raise StopAsyncIteration
+
+    async def text_deltas(self) -> AsyncIterator[str]:
+        """The text of each chunk that has any, of its first choice."""
+        async for chunk in self:
+            text: str = chunk.text  # type: ignore[attr-defined]
+            if text:
+                yield text
+
+    async def until_done(self) -> R:
+        """Reads to the end and returns the assembled response."""
+        async for _ in self:
+            pass
+        return self.response
+
+    async def close(self) -> None:
+        """Stops generation on the server at once. Does nothing if the stream has ended."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self._ended:
+            await self._release(good=self._decoder.done)
+
+    aclose = close
+
+    async def __aenter__(self) -> Self:
+        return await self._open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        source = getattr(self, "_source", None)
+        if source is not None and self._warn_if_open():
+            self._closed = True
+            source.close()
+
+    async def _fill(self) -> bool:
+        """Reads until there are chunks to deliver; False at the good end."""
+        if self._ended:
+            return False
+        if self._closed:
+            raise self._closed_error()
+        if self._connect is not None:
+            await self._open()
+            if length_hint(self._batch):
+                return True
+        decoder, source = self._decoder, self._source
+        if source is None:
+            self._ended = True
+            return False
+        loop = asyncio.get_running_loop()
+        while True:
+            if decoder.error is not None:
+                await self._end(good=False)
+                raise self._failure(decoder.error)
+            if decoder.done:
+                await self._end(good=True)
+                return False
+            try:
+                data = await source.read()
+            except RequestError as error:
+                failure = self._timed_out() or self._broken(error)
+                await self._end(good=False)
+                raise failure from None
+            except asyncio.CancelledError:
+                await self._end(good=False)
+                raise
+            if not data and self._expired:
+                failure = self._timed_out() or self._closed_error()
+                await self._end(good=False)
+                raise failure
+            if not data and self._closed:
+                raise self._closed_error()
+            chunks = decoder.feed(data) if data else decoder.finish()
+            if chunks:
+                self._next_batch(chunks)
+                self._last_data = loop.time()
+                return True
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer for the whole stream, looked at when it fires: a chunk costs it nothing."""
+        self._timer = None
+        if self._ended or self._closed or self._source is None:
+            return
+        limits = []
+        if self._idle is not None:
+            limits.append((self._last_data + self._idle, "idle"))
+        if self._total is not None:
+            limits.append((self._started + self._total, "total"))
+        if not limits:
+            return
+        when, name = min(limits)
+        if loop.time() >= when:
+            if length_hint(self._batch):  # the caller is slow, not the server
+                self._last_data = loop.time()
+                self._timer = loop.call_later(0.05, self._watch, loop)
+                return
+            self._expired = name
+            self._source.close()
+            return
+        self._timer = loop.call_at(when, self._watch, loop)
+
+    def _timed_out(self) -> StreamTimeout | None:
+        if self._expired is None:
+            return None
+        total = self._expired == "total"
+        return self._silence((self._total if total else self._idle) or 0.0, total=total)
+
+    async def _end(self, *, good: bool) -> None:
+        self._ended = True
+        await self._release(good=good)
+
+    async def _release(self, *, good: bool) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._source is not None:
+            if good:
+                await self._source.finish()
+            else:
+                self._source.close()

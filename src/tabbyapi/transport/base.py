@@ -1,0 +1,221 @@
+"""What a transport is: three verbs, and the facts both twins share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import msgspec
+
+from ..errors import ConnectError, RequestError, RequestTimeout
+from ..types.timeout import Timeout
+
+__all__ = [
+    "IDLE_EXPIRY",
+    "MAX_BODY",
+    "Answer",
+    "AsyncByteStream",
+    "AsyncTransport",
+    "ByteStream",
+    "Request",
+    "Transport",
+    "body_too_large",
+    "cannot_connect",
+    "deadline_of",
+    "is_loopback",
+    "lost_connection",
+    "no_answer_in_time",
+    "proxy_for",
+    "read_body",
+    "read_body_async",
+    "smallest",
+]
+
+IDLE_EXPIRY = 4.0
+"""Seconds a connection is kept for reuse: TabbyAPI closes idle ones after 5."""
+
+MAX_BODY = 256 * 1024 * 1024
+"""Bytes of a plain answer that are read before it is given up."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What goes over the wire. `read_timeout`: longest silence, seconds; None = any."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes | None
+    timeout: Timeout
+    read_timeout: float | None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A complete answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class ByteStream(Protocol):
+    """The body of an answer that is still arriving."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def read(self, timeout: float | None) -> bytes:
+        """The next bytes, at least one; b"" at the proper end of the body.
+
+        Raises:
+            RequestTimeout: nothing came for `timeout` seconds.
+            RequestError: the connection broke.
+        """
+        ...
+
+    def finish(self) -> None:
+        """The protocol is done: read to the end of the body so that the connection is reused."""
+        ...
+
+    def close(self) -> None:
+        """Drop the connection at once. May be called from another thread, and twice."""
+        ...
+
+
+class Transport(Protocol):
+    """Sends requests. Errors are `ConnectError`, `RequestTimeout` and `RequestError`."""
+
+    def send(self, request: Request) -> Answer: ...
+
+    def open(self, request: Request) -> ByteStream: ...
+
+    def close(self) -> None: ...
+
+
+class AsyncByteStream(Protocol):
+    """`ByteStream`, awaited. Timeouts are the reader's: it closes the stream to end a read."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self) -> bytes: ...
+
+    async def finish(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class AsyncTransport(Protocol):
+    """`Transport`, awaited."""
+
+    async def send(self, request: Request) -> Answer: ...
+
+    async def open(self, request: Request) -> AsyncByteStream: ...
+
+    async def close(self) -> None: ...
+
+
+def deadline_of(request: Request) -> float | None:
+    """When the whole call must be over, by the monotonic clock; None = never."""
+    total = request.timeout.total
+    return None if total is None else time.monotonic() + total
+
+
+def smallest(*limits: float | None) -> float | None:
+    """The shortest of some limits, of which None is none."""
+    given = [limit for limit in limits if limit is not None]
+    return min(given) if given else None
+
+
+def read_body(stream: ByteStream, request: Request, deadline: float | None) -> bytes:
+    """The body up to its end.
+
+    Raises:
+        RequestTimeout: it was not complete at the deadline, or the server fell silent.
+        RequestError: the connection broke, or the body is longer than `MAX_BODY`.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    wait = request.read_timeout
+    while True:
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                total = request.timeout.total
+                raise no_answer_in_time(request, total, "the answer was not complete")
+            wait = smallest(left, request.read_timeout)
+        piece = stream.read(wait)
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BODY:
+            raise body_too_large(request)
+
+
+async def read_body_async(stream: AsyncByteStream, request: Request) -> bytes:
+    """`read_body`, awaited; the limits on time are the caller's."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await stream.read():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BODY:
+            raise body_too_large(request)
+    return b"".join(pieces)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name means this machine."""
+    host = (host or "").lower().rstrip(".")
+    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for this address; never one for loopback."""
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or (parts.hostname and proxy_bypass(parts.hostname)):
+        return None
+    return proxy
+
+
+# The sentences of transport errors, the same from both twins.
+
+
+def cannot_connect(url: str, reason: str) -> ConnectError:
+    parts = urlsplit(url)
+    address = f"{parts.scheme}://{parts.netloc}"
+    return ConnectError(
+        f"cannot connect to {address}: {reason}. Is TabbyAPI running there? Check base_url (or "
+        "TABBY_API_ENDPOINT), or start a server on this machine with 'tabbyapi serve'"
+    )
+
+
+def no_answer_in_time(request: Request, seconds: float | None, what: str) -> RequestTimeout:
+    limit = "in time" if seconds is None else f"within {seconds:g} s"
+    return RequestTimeout(
+        f"{request.method} {request.url}: {what} {limit}; raise timeout=... if the server "
+        "needs longer"
+    )
+
+
+def lost_connection(request: Request, reason: str, *, answered: bool) -> RequestError:
+    when = "in the middle of the answer" if answered else "before any answer came"
+    return RequestError(
+        f"{request.method} {request.url}: the connection was lost {when} ({reason})",
+        answered=answered,
+    )
+
+
+def body_too_large(request: Request) -> RequestError:
+    return RequestError(
+        f"{request.method} {request.url}: the answer is larger than {MAX_BODY:,} bytes and was "
+        "given up",
+        answered=True,
+    )
