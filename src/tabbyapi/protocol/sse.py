@@ -69,13 +69,15 @@ class SSEDecoder:
             if line.startswith(b"data:"):
                 # The space after the colon and a CR at the end are white space to JSON too.
                 value = line[6:] if line[5:6] == b" " else line[5:]
-                pending = value if pending is None else pending + b"\n" + value
+                pending = value if pending is None else _joined(pending, value)
             elif not line or line == b"\r":
                 if pending is not None:
                     payloads.append(pending.removesuffix(b"\r"))
                     pending = None
             elif line.startswith(b":"):
                 self.comments += 1
+            elif line in (b"data", b"data\r"):  # a field without a value
+                pending = b"" if pending is None else _joined(pending, b"")
         self._data = pending
         if pending is not None and len(pending) > self.max_event:
             raise LineTooLongError
@@ -92,3 +94,8 @@ class SSEDecoder:
         self._held_size += len(piece)
         if self._held_size > self.max_event:
             raise LineTooLongError
+
+
+def _joined(data: bytes, line: bytes) -> bytes:
+    """Data of an event that has several lines of it."""
+    return data.removesuffix(b"\r") + b"\n" + line
