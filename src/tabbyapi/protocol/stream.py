@@ -106,7 +106,7 @@ class StreamDecoder(Generic[C, R]):
         """Call at the end of the body: the last chunks, and `error` unless it was a good end."""
         if self.done or self.error is not None:
             return []
-        chunks = self._chunks(self._sse.finish())
+        chunks = self._chunks(self._sse.finish(), cut_off=True)
         if not self.done and self.error is None:
             if self._ends_with_done:
                 self.error = StreamInterruptedError(
@@ -117,7 +117,7 @@ class StreamDecoder(Generic[C, R]):
                 self.done = True
         return chunks
 
-    def _chunks(self, payloads: list[bytes]) -> list[C]:
+    def _chunks(self, payloads: list[bytes], *, cut_off: bool = False) -> list[C]:
         chunks: list[C] = []
         decode, is_chunk = self._decode, self._is_chunk
         for payload in payloads:
@@ -127,6 +127,8 @@ class StreamDecoder(Generic[C, R]):
             try:
                 chunk = decode(payload)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                if cut_off:  # half an event: the stream was interrupted, and `finish` says so
+                    break
                 self.error = _error_event(payload) or StreamError(
                     f"the server sent an event that is no chunk ({error}): {_shorten(payload)}"
                 )
