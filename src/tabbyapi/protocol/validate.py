@@ -1,133 +1,48 @@
 """Checks of request fields before anything is sent: the ranges the real server enforces.
 
-Each field has one rule in one table. A rule returns the value to send (usually the same) or
-raises `ValidationError` naming the field, the value and what is allowed.
+Each field of generation has one rule in one table; `rules` has what they are made of.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 from ..errors import ValidationError
+from .rules import (
+    Rule,
+    anything,
+    boolean,
+    integer,
+    list_of,
+    mapping,
+    number,
+    refuse,
+    string,
+    strings,
+    token_ids,
+)
 
 __all__ = ["RULES", "checked_fields", "refuse"]
 
-Rule = Callable[[str, Any], Any]
-
-
-def refuse(field: str, value: Any, allowed: str) -> ValidationError:
-    """The error for a value that is not allowed."""
-    shown = repr(value)
-    if len(shown) > 80:
-        shown = shown[:80] + "..."
-    return ValidationError(f"{field} must be {allowed}, not {shown}", field=field)
-
-
-def _boolean(field: str, value: Any) -> Any:
-    if not isinstance(value, bool):
-        raise refuse(field, value, "True or False")
-    return value
-
-
-def _string(field: str, value: Any) -> Any:
-    if not isinstance(value, str):
-        raise refuse(field, value, "a string")
-    return str(value)
-
-
-def _mapping(field: str, value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(field, value, "a dict")
-    return dict(value)
-
-
-def _anything(_field: str, value: Any) -> Any:
-    return value
-
-
-def _integer(low: int | None = None) -> Rule:
-    allowed = "a whole number" if low is None else f"a whole number of {low} or more"
-
-    def rule(field: str, value: Any) -> Any:
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise refuse(field, value, allowed)
-        number = value.__index__()
-        if low is not None and number < low:
-            raise refuse(field, value, allowed)
-        if not -(2**63) <= number < 2**63:
-            raise refuse(field, value, "a whole number of 64 bits")
-        return number
-
-    return rule
-
-
-def _number(low: float | None = None, high: float | None = None, *, above: bool = False) -> Rule:
-    if low is None:
-        allowed = "a number"
-    elif high is None:
-        allowed = f"a number {'above' if above else 'of at least'} {low:g}"
-    else:
-        allowed = f"a number {'above' if above else 'from'} {low:g} to {high:g}"
-
-    def rule(field: str, value: Any) -> Any:
-        if isinstance(value, bool) or not (hasattr(value, "__float__")):
-            raise refuse(field, value, allowed)
-        number = value if isinstance(value, int | float) else float(value)
-        if not math.isfinite(number):
-            raise refuse(field, value, allowed + ", and finite")
-        if low is not None and (number < low or (above and number == low)):
-            raise refuse(field, value, allowed)
-        if high is not None and number > high:
-            raise refuse(field, value, allowed)
-        return number
-
-    return rule
-
-
-def _list_of(kinds: tuple[type, ...], allowed: str, *, alone: type | None = str) -> Rule:
-    """A sequence of values of these types, or (`alone`) a single one."""
-
-    def rule(field: str, value: Any) -> Any:
-        if alone is not None and isinstance(value, alone):
-            if not value:
-                raise refuse(field, value, f"{allowed}, and not empty")
-            return value
-        if isinstance(value, str | bytes) or not isinstance(value, Sequence | set | frozenset):
-            raise refuse(field, value, allowed)
-        items = list(value)
-        for i, item in enumerate(items):
-            if isinstance(item, bool) or not isinstance(item, kinds):
-                raise refuse(f"{field}[{i}]", item, f"one of: {allowed}")
-            if item == "":
-                raise refuse(f"{field}[{i}]", item, "a string with something in it")
-        return items
-
-    return rule
-
-
-_strings = _list_of((str,), "a string or a list of strings")
-_token_ids = _list_of((int,), "a list of token ids, or a string of them with commas")
-
 
 def _logprobs(field: str, value: Any) -> Any:
-    return value if isinstance(value, bool) else _integer(0)(field, value)
+    return value if isinstance(value, bool) else integer(0)(field, value)
 
 
 def _logit_bias(field: str, value: Any) -> Any:
     bias = {}
-    for token, number in _mapping(field, value).items():
+    for token, added in mapping(field, value).items():
         if isinstance(token, bool) or not str(token).isdecimal():
             raise refuse(field, token, "a dict with token ids as keys")
-        bias[str(token)] = _number()(f"{field}[{token}]", number)
+        bias[str(token)] = number()(f"{field}[{token}]", added)
     return bias
 
 
 def _reasoning(field: str, value: Any) -> Any:
-    rules = {"effort": _string, "enabled": _boolean, "max_tokens": _integer()}
-    fields = _mapping(field, value)
+    rules = {"effort": string, "enabled": boolean, "max_tokens": integer()}
+    fields = mapping(field, value)
     for name, item in fields.items():
         if name not in rules:
             raise ValidationError(
@@ -138,82 +53,82 @@ def _reasoning(field: str, value: Any) -> Any:
 
 
 def _stream_options(field: str, value: Any) -> Any:
-    fields = _mapping(field, value)
+    fields = mapping(field, value)
     if "include_usage" in fields:
-        _boolean(f"{field}.include_usage", fields["include_usage"])
+        boolean(f"{field}.include_usage", fields["include_usage"])
     return fields
 
 
 RULES: dict[str, Rule] = {
-    "max_tokens": _integer(0),
-    "min_tokens": _integer(0),
-    "stop": _list_of((str, int), "a string, or a list of strings and token ids"),
-    "banned_strings": _strings,
-    "banned_tokens": _token_ids,
-    "loop_detect_window": _integer(0),
-    "token_healing": _boolean,
-    "temperature": _number(0, 10),
-    "temperature_last": _boolean,
-    "top_k": _integer(-1),
-    "top_p": _number(0, 1),
-    "min_p": _number(),
-    "xtc_probability": _number(0, 1),
-    "xtc_threshold": _number(0, 1),
-    "frequency_penalty": _number(0),
-    "presence_penalty": _number(0),
-    "repetition_penalty": _number(0, above=True),
-    "penalty_range": _integer(-1),
-    "repetition_decay": _integer(),
+    "max_tokens": integer(0),
+    "min_tokens": integer(0),
+    "stop": list_of((str, int), "a string, or a list of strings and token ids"),
+    "banned_strings": strings,
+    "banned_tokens": token_ids,
+    "loop_detect_window": integer(0),
+    "token_healing": boolean,
+    "temperature": number(0, 10),
+    "temperature_last": boolean,
+    "top_k": integer(-1),
+    "top_p": number(0, 1),
+    "min_p": number(),
+    "xtc_probability": number(0, 1),
+    "xtc_threshold": number(0, 1),
+    "frequency_penalty": number(0),
+    "presence_penalty": number(0),
+    "repetition_penalty": number(0, above=True),
+    "penalty_range": integer(-1),
+    "repetition_decay": integer(),
     "logit_bias": _logit_bias,
-    "adaptive_target": _number(),
-    "adaptive_decay": _number(),
+    "adaptive_target": number(),
+    "adaptive_decay": number(),
     "logprobs": _logprobs,
-    "top_logprobs": _integer(0),
-    "add_bos_token": _boolean,
-    "json_schema": _anything,
-    "regex_pattern": _string,
-    "grammar_string": _string,
-    "response_format": _mapping,
-    "allowed_tokens": _token_ids,
-    "smoothing_factor": _number(0),
-    "top_a": _number(),
-    "tfs": _number(),
-    "typical": _number(0, 1, above=True),
-    "skew": _number(),
-    "dry_multiplier": _number(),
-    "dry_base": _number(),
-    "dry_allowed_length": _integer(),
-    "dry_range": _integer(),
-    "dry_sequence_breakers": _strings,
-    "mirostat_mode": _integer(),
-    "mirostat_tau": _number(),
-    "mirostat_eta": _number(),
-    "ban_eos_token": _boolean,
-    "min_temp": _number(0),
-    "max_temp": _number(0),
-    "temp_exponent": _number(0),
-    "model": _string,
-    "n": _integer(1),
-    "best_of": _integer(),
-    "echo": _boolean,
-    "suffix": _string,
-    "user": _string,
+    "top_logprobs": integer(0),
+    "add_bos_token": boolean,
+    "json_schema": anything,
+    "regex_pattern": string,
+    "grammar_string": string,
+    "response_format": mapping,
+    "allowed_tokens": token_ids,
+    "smoothing_factor": number(0),
+    "top_a": number(),
+    "tfs": number(),
+    "typical": number(0, 1, above=True),
+    "skew": number(),
+    "dry_multiplier": number(),
+    "dry_base": number(),
+    "dry_allowed_length": integer(),
+    "dry_range": integer(),
+    "dry_sequence_breakers": strings,
+    "mirostat_mode": integer(),
+    "mirostat_tau": number(),
+    "mirostat_eta": number(),
+    "ban_eos_token": boolean,
+    "min_temp": number(0),
+    "max_temp": number(0),
+    "temp_exponent": number(0),
+    "model": string,
+    "n": integer(1),
+    "best_of": integer(),
+    "echo": boolean,
+    "suffix": string,
+    "user": string,
     "stream_options": _stream_options,
-    "tools": _anything,
-    "tool_choice": _anything,
-    "parallel_tool_calls": _boolean,
-    "functions": _list_of((Mapping,), "a list of dicts", alone=None),
-    "template_vars": _mapping,
-    "add_generation_prompt": _boolean,
-    "response_prefix": _string,
-    "continue_final_message": _boolean,
-    "prompt_template": _string,
-    "reasoning_effort": _string,
-    "verbosity": _string,
-    "enable_thinking": _boolean,
+    "tools": anything,
+    "tool_choice": anything,
+    "parallel_tool_calls": boolean,
+    "functions": list_of((Mapping,), "a list of dicts", alone=None),
+    "template_vars": mapping,
+    "add_generation_prompt": boolean,
+    "response_prefix": string,
+    "continue_final_message": boolean,
+    "prompt_template": string,
+    "reasoning_effort": string,
+    "verbosity": string,
+    "enable_thinking": boolean,
     "reasoning": _reasoning,
-    "reasoning_budget_tokens": _integer(),
-    "reasoning_budget_message": _string,
+    "reasoning_budget_tokens": integer(),
+    "reasoning_budget_message": string,
 }
 
 # What people know from elsewhere, and what to write here.
