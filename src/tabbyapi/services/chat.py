@@ -25,7 +25,14 @@ MessagesLike: TypeAlias = Sequence[MessageLike | msgspec.Raw] | ChatCompletionRe
 """Messages, or a whole request prepared before."""
 
 _PATH = "/v1/chat/completions"
-_decode = msgspec.json.Decoder(ChatCompletionResponse).decode
+_decode_any = msgspec.json.Decoder(ChatCompletionResponse).decode
+
+
+def _decode(body: bytes) -> ChatCompletionResponse:
+    response = _decode_any(body)
+    if not response.choices:  # any JSON object decodes: every field has a default
+        raise ValueError("it holds no choices")
+    return response
 
 
 def chat_call(messages: MessagesLike, params: Mapping[str, Any]) -> Call[ChatCompletionResponse]:
