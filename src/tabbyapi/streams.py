@@ -157,7 +157,6 @@ class Stream(_Progress[C, R]):
     ) -> None:
         super().__init__(call, timeout, call.decoder())
         self._source = source
-        self._iterator: Iterator[C] | None = None
         now = time.monotonic()
         self._last_data = now
         self._deadline = None if self._total is None else now + self._total
@@ -171,9 +170,11 @@ class Stream(_Progress[C, R]):
                 return
 
     def __next__(self) -> C:
-        if self._iterator is None:
-            self._iterator = iter(self)
-        return next(self._iterator)
+        for chunk in self._batch:
+            return chunk
+        if self._fill():
+            return next(self._batch)
+        raise StopIteration
 
     def text_deltas(self) -> Iterator[str]:
         """The text of each chunk that has any, of its first choice."""
@@ -324,8 +325,7 @@ class AsyncStream(_Progress[C, R]):
         for chunk in self._batch:
             return chunk
         if await self._fill():
-            for chunk in self._batch:
-                return chunk
+            return next(self._batch)
         raise StopAsyncIteration
 
     async def text_deltas(self) -> AsyncIterator[str]:

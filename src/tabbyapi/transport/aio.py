@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
+from ..errors import RequestTimeout
 from .base import (
     IDLE_EXPIRY,
     Answer,
@@ -17,6 +18,7 @@ from .base import (
     no_answer_in_time,
     proxy_for,
     read_body_async,
+    smallest,
 )
 
 __all__ = ["AiohttpTransport"]
@@ -35,43 +37,40 @@ class AiohttpTransport:
         self._proxy = proxy_for(base_url)
 
     async def send(self, request: Request) -> Answer:
+        total = request.timeout.total
         try:
-            async with asyncio.timeout(request.timeout.total):
+            async with asyncio.timeout(total):
                 stream = await self.open(request)
                 try:
-                    # Without a limit on silence the plain wait is spared its timer.
                     async with asyncio.timeout(request.read_timeout):
                         body = await read_body_async(stream, request)
                 except BaseException:
                     stream.close()
                     raise
-        except TimeoutError as error:
-            if isinstance(error, asyncio.TimeoutError) and type(error) is TimeoutError:
-                limit = request.timeout.total or request.read_timeout
-                raise no_answer_in_time(request, limit, "the answer was not complete") from None
+        except RequestTimeout:
             raise
+        except TimeoutError:
+            limit = smallest(total, request.read_timeout)
+            raise no_answer_in_time(request, limit, "the answer was not complete") from None
         return Answer(stream.status, stream.headers, body)
 
     async def open(self, request: Request) -> AiohttpStream:
-        timeout = request.timeout
+        limit = smallest(request.read_timeout, request.timeout.total)
         try:
-            response = await self._get_session().request(
-                request.method,
-                request.url,
-                data=request.body,
-                headers=request.headers,
-                proxy=self._proxy,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=timeout.total,
-                    sock_connect=timeout.connect,
-                    sock_read=request.read_timeout,
-                ),
-            )
+            async with asyncio.timeout(limit):
+                response = await self._get_session().request(
+                    request.method,
+                    request.url,
+                    data=request.body,
+                    headers=request.headers,
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                    # What is read of the body later is timed by its reader.
+                    timeout=aiohttp.ClientTimeout(sock_connect=request.timeout.connect),
+                )
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             raise cannot_connect(request.url, _reason(error)) from None
         except TimeoutError:
-            limit = request.read_timeout or timeout.total
             raise no_answer_in_time(request, limit, "no answer came") from None
         except aiohttp.ServerDisconnectedError as error:
             answered = error.message is not None and not isinstance(error.message, str)
@@ -120,10 +119,6 @@ class AiohttpStream:
     async def read(self) -> bytes:
         try:
             return await self._content.readany()
-        except TimeoutError:
-            raise no_answer_in_time(
-                self._request, self._request.read_timeout, "no data came"
-            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise lost_connection(self._request, _reason(error), answered=True) from None
 
