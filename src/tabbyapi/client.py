@@ -55,6 +55,7 @@ class _Core:
         timeout: Timeout | float | None = None,
         retry: Retry | int | None = None,
         headers: Mapping[str, str] | None = None,
+        http_client: Any = None,
     ) -> None:
         self._endpoint = Endpoint(
             base_url,
@@ -67,6 +68,7 @@ class _Core:
         if isinstance(retry, int):
             retry = RetryPolicy(max_retries=retry)
         self._retry: Retry = RetryPolicy() if retry is None else retry
+        self._http_client = http_client
         self._closed = False
         self._process = os.getpid()
 
@@ -137,29 +139,6 @@ class Client(_Core):
     Raises:
         ValidationError: an argument that cannot be used.
     """
-
-    def __init__(
-        self,
-        base_url: str | None = None,
-        *,
-        api_key: str | None = None,
-        admin_key: str | None = None,
-        bearer_token: str | None = None,
-        timeout: Timeout | float | None = None,
-        retry: Retry | int | None = None,
-        headers: Mapping[str, str] | None = None,
-        http_client: Any = None,
-    ) -> None:
-        super().__init__(
-            base_url,
-            api_key=api_key,
-            admin_key=admin_key,
-            bearer_token=bearer_token,
-            timeout=timeout,
-            retry=retry,
-            headers=headers,
-        )
-        self._http_client = http_client
 
     @cached_property
     def _transport(self) -> Transport:
@@ -242,29 +221,6 @@ class AsyncClient(_Core):
     The arguments are those of `Client`; `http_client` is an `aiohttp.ClientSession`, or an
     object with the three verbs of `AsyncTransport`.
     """
-
-    def __init__(
-        self,
-        base_url: str | None = None,
-        *,
-        api_key: str | None = None,
-        admin_key: str | None = None,
-        bearer_token: str | None = None,
-        timeout: Timeout | float | None = None,
-        retry: Retry | int | None = None,
-        headers: Mapping[str, str] | None = None,
-        http_client: Any = None,
-    ) -> None:
-        super().__init__(
-            base_url,
-            api_key=api_key,
-            admin_key=admin_key,
-            bearer_token=bearer_token,
-            timeout=timeout,
-            retry=retry,
-            headers=headers,
-        )
-        self._http_client = http_client
 
     @cached_property
     def _transport(self) -> AsyncTransport:

@@ -14,9 +14,9 @@ from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
 from ..types.messages import MessageLike
 from ..types.params import ChatParams
 from ..types.requests import ChatCompletionRequest
+from .caller import AsyncCaller, Caller
 
 if TYPE_CHECKING:
-    from ..client import AsyncClient, Client
     from ..streams import AsyncStream, Stream
 
 __all__ = ["AsyncChat", "Chat", "MessagesLike", "chat_call", "chat_stream_call"]
@@ -74,7 +74,7 @@ def chat_stream_call(
 class Chat:
     """Multi-turn conversations with a model. `client.chat`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Caller) -> None:
         self._client = client
 
     def create(
@@ -108,7 +108,7 @@ class Chat:
 class AsyncChat:
     """Multi-turn conversations with a model. `client.chat` of an `AsyncClient`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: AsyncCaller) -> None:
         self._client = client
 
     async def create(
