@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_origin
 
 from ..errors import ValidationError
 from ..types.messages import ChatMessage
@@ -99,7 +99,11 @@ def _check_constraints(fields: dict[str, Any]) -> None:
         )
 
 
-def _response_format(form: dict[str, Any]) -> dict[str, Any]:
+def _response_format(form: Any) -> dict[str, Any]:
+    if not isinstance(form, Mapping):
+        schema = _schema(form, "response_format")
+        return {"type": "json_schema", "json_schema": schema}
+    form = dict(form)
     kind = form.get("type")
     if kind == "json_object":  # TabbyAPI accepts the OpenAI spelling and ignores it
         return {**form, "type": "json"}
@@ -120,9 +124,14 @@ def _response_format(form: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema(value: Any, field: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise refuse(field, value, "a JSON schema as a dict")
-    return dict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, type) and get_origin(value) is None:
+        raise refuse(field, value, "a JSON schema as a dict, or a Python type")
+    # A layer above this one knows Python's types; calls that do without never load it.
+    from ..structured.schema import schema_of
+
+    return schema_of(value)
 
 
 def _tools(tools: Any) -> list[Any]:
@@ -133,7 +142,11 @@ def _tools(tools: Any) -> list[Any]:
 
 def _tool(item: Any, field: str) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        raise refuse(field, item, "a dict")
+        if not callable(item):
+            raise refuse(field, item, "a function or a dict")
+        from ..tools.describe import tool_of  # above this layer, like schema_of
+
+        return tool_of(item).spec
     function = item.get("function")
     if item.get("type", "function") != "function" or not isinstance(function, Mapping):
         raise ValidationError(

@@ -88,7 +88,7 @@ RULES: dict[str, Rule] = {
     "json_schema": anything,
     "regex_pattern": string,
     "grammar_string": string,
-    "response_format": mapping,
+    "response_format": anything,
     "allowed_tokens": token_ids,
     "smoothing_factor": number(0),
     "top_a": number(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -18,11 +18,14 @@ from .caller import AsyncCaller, Caller
 
 if TYPE_CHECKING:
     from ..streams import AsyncStream, Stream
+    from ..structured import AsyncParsedStream, Parsed, ParsedStream
 
 __all__ = ["AsyncChat", "Chat", "MessagesLike", "chat_call", "chat_stream_call"]
 
 MessagesLike: TypeAlias = Sequence[MessageLike | msgspec.Raw] | ChatCompletionRequest
 """Messages, or a whole request prepared before."""
+
+T = TypeVar("T")
 
 _PATH = "/v1/chat/completions"
 _decode_any = msgspec.json.Decoder(ChatCompletionResponse).decode
@@ -104,6 +107,54 @@ class Chat:
         """
         return self._client.open_stream(chat_stream_call(messages, params))
 
+    # What builds on chat lives in the layers above, and is imported when it is first used.
+
+    @overload
+    def parse(
+        self, messages: MessagesLike, tp: type[T], **params: Unpack[ChatParams]
+    ) -> Parsed[T]: ...
+    @overload
+    def parse(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> Parsed[Any]: ...
+    def parse(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> Parsed[Any]:
+        """An answer of a Python type: `.value`, with its `.response`.
+
+        Args:
+            messages: as for `create`.
+            tp: msgspec Struct, dataclass, TypedDict, attrs class, pydantic model, enum, or a
+                union or container of them. Its schema constrains the answer.
+            params: as for `create`, without other constraints and `n`.
+
+        Raises:
+            OutputError: the answer was cut off, or is no value of that type.
+            ValidationError: the type has no JSON schema; otherwise as for `create`.
+        """
+        from ..structured.parsed import constrained, parsed
+
+        return parsed(self.create(messages, **constrained(tp, params)), tp)
+
+    @overload
+    def parse_stream(
+        self, messages: MessagesLike, tp: type[T], **params: Unpack[ChatParams]
+    ) -> ParsedStream[T]: ...
+    @overload
+    def parse_stream(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> ParsedStream[Any]: ...
+    def parse_stream(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> ParsedStream[Any]:
+        """The growing value of an answer, as it is generated; `.value` is the typed end.
+
+        Arguments and errors are those of `parse`. Use it in a `with` block.
+        """
+        from ..structured.parsed import ParsedStream, constrained
+
+        return ParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)
+
 
 class AsyncChat:
     """Multi-turn conversations with a model. `client.chat` of an `AsyncClient`."""
@@ -122,3 +173,35 @@ class AsyncChat:
     ) -> AsyncStream[ChatCompletionStreamResponse, ChatCompletionResponse]:
         """The answer in chunks; see `Chat.create_stream`. Use it in an `async with` block."""
         return self._client.open_stream(chat_stream_call(messages, params))
+
+    @overload
+    async def parse(
+        self, messages: MessagesLike, tp: type[T], **params: Unpack[ChatParams]
+    ) -> Parsed[T]: ...
+    @overload
+    async def parse(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> Parsed[Any]: ...
+    async def parse(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> Parsed[Any]:
+        """An answer of a Python type; see `Chat.parse`."""
+        from ..structured.parsed import constrained, parsed
+
+        return parsed(await self.create(messages, **constrained(tp, params)), tp)
+
+    @overload
+    def parse_stream(
+        self, messages: MessagesLike, tp: type[T], **params: Unpack[ChatParams]
+    ) -> AsyncParsedStream[T]: ...
+    @overload
+    def parse_stream(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> AsyncParsedStream[Any]: ...
+    def parse_stream(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> AsyncParsedStream[Any]:
+        """The growing value of an answer; see `Chat.parse_stream`."""
+        from ..structured.parsed import AsyncParsedStream, constrained
+
+        return AsyncParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)

@@ -90,9 +90,9 @@ class GenerationParams(CallOptions, total=False):
     """Regular expression that the answer must match. Default none."""
     grammar_string: str | None
     """Grammar of the answer: GBNF if it holds `::=`, otherwise Lark. Default none."""
-    response_format: Mapping[str, Any] | None
-    """`{"type": "text" | "json" | "json_schema", ...}`; `json_object` is sent as `json`.
-    Default text.
+    response_format: Mapping[str, Any] | type | None
+    """`{"type": "text" | "json" | "json_schema", ...}`, or a Python type. `json_object` is sent
+    as `json`. Default text.
     """
     # --- Without effect on TabbyAPI's current engine; the local server obeys what llama.cpp has
     allowed_tokens: Sequence[int] | str | None
@@ -155,8 +155,8 @@ class ChatParams(GenerationParams, total=False):
 
     # --- Tools
     tools: Sequence[Any] | None
-    """Tools the model may call: `{"type": "function", "function": {name, description,
-    parameters}}`, all required.
+    """Tools the model may call: Python functions, whose signature and docstring describe them,
+    or `{"type": "function", "function": {name, description, parameters}}`, all required.
     """
     tool_choice: str | Mapping[str, Any] | None
     """"none", "auto", "required", or `{"type": "function", "function": {"name": ...}}`.

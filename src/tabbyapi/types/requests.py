@@ -49,7 +49,7 @@ class ChatCompletionRequest(msgspec.Struct, omit_defaults=True, kw_only=True):
     json_schema: Any = None
     regex_pattern: str | None = None
     grammar_string: str | None = None
-    response_format: Mapping[str, Any] | None = None
+    response_format: Mapping[str, Any] | type | None = None
     allowed_tokens: Sequence[int] | str | None = None
     smoothing_factor: float | None = None
     top_a: float | None = None
