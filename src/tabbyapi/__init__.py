@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .errors import StreamInterruptedError as StreamInterruptedError
     from .errors import StreamTimeout as StreamTimeout
     from .errors import TabbyError as TabbyError
+    from .errors import ToolLoopError as ToolLoopError
     from .errors import ValidationError as ValidationError
     from .protocol.retry import Retry as Retry
     from .protocol.retry import RetryPolicy as RetryPolicy
@@ -71,7 +72,7 @@ _HOMES = {
     "errors": "APIError AuthenticationError ConnectError ContextLengthError InvalidRequestError "
     "ModelNotLoadedError NotFoundError OutputError PermissionDeniedError RateLimitError "
     "RequestError RequestTimeout ServerError StreamClosedError StreamContextLengthError "
-    "StreamError StreamInterruptedError StreamTimeout TabbyError ValidationError",
+    "StreamError StreamInterruptedError StreamTimeout TabbyError ToolLoopError ValidationError",
     "protocol.retry": "Retry RetryPolicy",
     "streams": "AsyncStream Stream",
     "types.chat": "ChatCompletionRespChoice ChatCompletionResponse ChatCompletionStreamChoice "

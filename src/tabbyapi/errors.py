@@ -20,6 +20,7 @@
     │  │  └─ StreamTimeout           no data for `timeout.idle` seconds (also a RequestTimeout)
     │  └─ StreamContextLengthError   the context ran out mid-stream (also a ContextLengthError)
     └─ OutputError                   the model's answer is not of the type that was asked for
+       └─ ToolLoopError              the tool loop cannot go on; `messages` holds what was said
 
 Each has `.code` (a stable string), `.status_code` (None where there was no answer) and a
 message that says what was wrong, where, and what to do. No key is ever part of one.
@@ -50,6 +51,7 @@ __all__ = [
     "StreamInterruptedError",
     "StreamTimeout",
     "TabbyError",
+    "ToolLoopError",
     "ValidationError",
 ]
 
@@ -283,3 +285,19 @@ class OutputError(TabbyError):
         self.text = text
         self.position = position
         self.response = response
+
+
+class ToolLoopError(OutputError):
+    """The tool loop cannot go on: a call was cut off or unreadable, or the rounds are used up.
+
+    Attributes:
+        messages: all new messages up to the last round that was answered, to go on from.
+    """
+
+    code = "tool_loop_error"
+
+    def __init__(
+        self, message: str, *, text: str = "", response: Any = None, messages: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(message, text=text, response=response)
+        self.messages = list(messages)

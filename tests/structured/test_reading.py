@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tabbyapi import errors
+from tabbyapi.structured import PartialReader, read
+
 from .kinds import (
     Atlas,
     Cat,
@@ -23,10 +27,6 @@ from .kinds import (
     Trip,
     Unit,
 )
-
-from tabbyapi import errors
-from tabbyapi.structured import PartialReader, read
-
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=12)

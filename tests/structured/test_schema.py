@@ -156,10 +156,6 @@ def test_constraints_of_annotated_types_reach_the_schema() -> None:
         eyes: Annotated[int, annotated_types.Interval(ge=1, le=6)]
         throws: Annotated[list[int], annotated_types.Len(1, 3)]
 
-    Dice.__annotations__ = {
-        "eyes": Annotated[int, annotated_types.Interval(ge=1, le=6)],
-        "throws": Annotated[list[int], annotated_types.Len(1, 3)],
-    }
     properties = schema_of(Dice)["properties"]
     assert properties["eyes"] == {"type": "integer", "minimum": 1, "maximum": 6}
     assert (properties["throws"]["minItems"], properties["throws"]["maxItems"]) == (1, 3)

@@ -101,9 +101,7 @@ def _check_constraints(fields: dict[str, Any]) -> None:
 
 def _response_format(form: Any) -> dict[str, Any]:
     if not isinstance(form, Mapping):
-        schema = _schema(form, "response_format")
-        return {"type": "json_schema", "json_schema": schema}
-    form = dict(form)
+        return {"type": "json_schema", "json_schema": _schema(form, "response_format")}
     kind = form.get("type")
     if kind == "json_object":  # TabbyAPI accepts the OpenAI spelling and ignores it
         return {**form, "type": "json"}
@@ -120,10 +118,10 @@ def _response_format(form: Any) -> dict[str, Any]:
         return {**form, "json_schema": _schema(schema, "response_format.json_schema")}
     if kind not in ("text", "json"):
         raise refuse("response_format.type", kind, '"text", "json" or "json_schema"')
-    return form
+    return dict(form)
 
 
-def _schema(value: Any, field: str) -> Any:
+def _schema(value: Any, field: str) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
     if not isinstance(value, type) and get_origin(value) is None:
@@ -142,10 +140,10 @@ def _tools(tools: Any) -> list[Any]:
 
 def _tool(item: Any, field: str) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        if not callable(item):
-            raise refuse(field, item, "a function or a dict")
-        from ..tools.describe import tool_of  # above this layer, like schema_of
+        from ..tools.describe import Tool, tool_of  # above this layer, like schema_of
 
+        if not callable(item) and not isinstance(item, Tool):
+            raise refuse(field, item, "a function or a dict")
         return tool_of(item).spec
     function = item.get("function")
     if item.get("type", "function") != "function" or not isinstance(function, Mapping):

@@ -19,6 +19,8 @@ from .caller import AsyncCaller, Caller
 if TYPE_CHECKING:
     from ..streams import AsyncStream, Stream
     from ..structured import AsyncParsedStream, Parsed, ParsedStream
+    from ..tools import ToolRun
+    from ..tools.run import RunParams
 
 __all__ = ["AsyncChat", "Chat", "MessagesLike", "chat_call", "chat_stream_call"]
 
@@ -117,9 +119,7 @@ class Chat:
     def parse(
         self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
     ) -> Parsed[Any]: ...
-    def parse(
-        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
-    ) -> Parsed[Any]:
+    def parse(self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]) -> Parsed[Any]:
         """An answer of a Python type: `.value`, with its `.response`.
 
         Args:
@@ -154,6 +154,32 @@ class Chat:
         from ..structured.parsed import ParsedStream, constrained
 
         return ParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)
+
+    def run(self, messages: MessagesLike, **params: Unpack[RunParams]) -> ToolRun:
+        """Answers with the help of tools: calls them as the model asks, until it answers.
+
+        The calls of a round run at the same time, each in a thread (a single one without a
+        `call_timeout` in the caller's); `parallel_tool_calls=False` makes them one by one. What
+        goes wrong in a call (unknown tool, wrong arguments, an exception, too late) is told to
+        the model as its result.
+
+        Args:
+            messages: as for `create`.
+            params: as for `create`; `tools` are functions, sync or async. See `RunParams` for
+                those of the loop: `max_rounds`, `call_timeout`, `on_call`, `on_result`,
+                `raise_errors`.
+
+        Returns:
+            The answer as `.response` and `.text`, and all new messages as `.messages`.
+
+        Raises:
+            ToolLoopError: a call was cut off or unreadable, or the rounds are used up.
+            ValidationError: there are no tools, or one cannot be described; otherwise as for
+                `create`.
+        """
+        from ..tools.run import run
+
+        return run(self, messages, params)
 
 
 class AsyncChat:
@@ -205,3 +231,12 @@ class AsyncChat:
         from ..structured.parsed import AsyncParsedStream, constrained
 
         return AsyncParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)
+
+    async def run(self, messages: MessagesLike, **params: Unpack[RunParams]) -> ToolRun:
+        """Answers with the help of tools; see `Chat.run`. Hooks may be async too.
+
+        Async tools run in the caller's event loop, others in threads.
+        """
+        from ..tools.run import run_async
+
+        return await run_async(self, messages, params)

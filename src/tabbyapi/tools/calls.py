@@ -1,0 +1,75 @@
+"""One call of a tool, before and after it is made."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ..types import ToolCall
+from .describe import Tool
+from .values import Content, content_of
+
+__all__ = ["PendingCall", "ToolResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What came of a call.
+
+    Attributes:
+        call: the call as the model wrote it.
+        content: what the model is told.
+        value: what the function returned; None if it did not.
+        error: what it raised, or why it was not called; None if it returned or was declined.
+        seconds: how long the call took.
+    """
+
+    call: ToolCall
+    content: Content
+    value: Any = None
+    error: BaseException | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCall:
+    """A call that a model asks for and that can be made.
+
+    Attributes:
+        call: the call as the model wrote it.
+        tool: the tool it names.
+        arguments: by name, read as the types of the tool's parameters.
+    """
+
+    call: ToolCall
+    tool: Tool
+    arguments: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the tool."""
+        return self.tool.name
+
+    def invoke(self) -> Any:
+        """Calls the function; an async one gives an awaitable."""
+        by_name = dict(self.arguments)
+        positional = []
+        for name, parameter in self.tool.parameters.items():
+            if not parameter.positional or name not in by_name:
+                break
+            positional.append(by_name.pop(name))
+        return self.tool.function(*positional, **by_name)
+
+    def returned(self, value: Any, since: float) -> ToolResult:
+        """The result of a call that came back; `since` is `time.monotonic()` at its start."""
+        return ToolResult(self.call, content_of(value), value, None, time.monotonic() - since)
+
+    def failed(self, error: BaseException, since: float) -> ToolResult:
+        """The result of a call that raised, in words for the model."""
+        words = f"Error: {type(error).__name__}: {error}".rstrip(": ")
+        return ToolResult(self.call, words, None, error, time.monotonic() - since)
+
+    def declined(self) -> ToolResult:
+        """The result of a call that was not approved."""
+        return ToolResult(self.call, "Error: the user did not allow this call.")

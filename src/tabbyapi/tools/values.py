@@ -1,0 +1,105 @@
+"""Between a model's JSON and Python: arguments of a call, and the text of its result."""
+
+from __future__ import annotations
+
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+
+import msgspec
+
+from ..errors import OutputError
+from ..structured.foreign import adapter, decode_custom
+from ..types import ChatMessageContent
+from .describe import Parameter, Tool
+
+__all__ = ["Content", "arguments_of", "content_of"]
+
+Content: TypeAlias = str | list[ChatMessageContent | str]
+
+
+def arguments_of(tool: Tool, text: str) -> dict[str, Any]:
+    """The arguments of a call by name, each read as its parameter's type.
+
+    Models and servers write JSON loosely, so "2" passes for 2, any JSON for a string parameter
+    (servers that parse XML-like calls turn a string that looks like JSON into that), and null
+    for a parameter that may be left out.
+
+    Raises:
+        OutputError: the text is no JSON object, or does not fit; the message is for the model.
+    """
+    try:
+        given = msgspec.json.decode(text.strip() or "{}", type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError as error:
+        raise OutputError(
+            f"the arguments must be a JSON object: {error}", text=text, position="$"
+        ) from error
+    values: dict[str, Any] = {}
+    for name, raw in given.items():
+        parameter = tool.parameters.get(name, tool.more)
+        if parameter is None:
+            names = ", ".join(tool.parameters) or "none"
+            raise OutputError(
+                f"there is no parameter {name!r}; the parameters are: {names}",
+                text=text,
+                position=f"$.{name}",
+            )
+        written = bytes(raw)
+        if written == b"null" and not parameter.required and not _takes_none(parameter.type):
+            continue
+        try:
+            values[name] = _value(written, parameter)
+        except ValueError as error:  # msgspec's errors and pydantic's
+            what, _, where = str(error).partition(" - at `$")
+            position = f"$.{name}{where.removesuffix('`')}"
+            raise OutputError(f"{what}, at {position}", text=text, position=position) from error
+    required = [name for name, parameter in tool.parameters.items() if parameter.required]
+    if missing := [name for name in required if name not in values]:
+        raise OutputError(f"missing: {', '.join(missing)}", text=text, position="$")
+    return values
+
+
+def _value(written: bytes, parameter: Parameter) -> Any:
+    tp = parameter.type
+    if (model := adapter(tp)) is not None:
+        return model.validate_json(written)
+    if _is_text(tp) and not written.startswith((b'"', b"null")):
+        return msgspec.convert(written.decode(), tp)
+    return msgspec.json.decode(written, type=tp, strict=False, dec_hook=decode_custom)
+
+
+def _is_text(tp: Any) -> bool:
+    """Whether a type is str, or str and None."""
+    return [member for member in _members(tp) if member is not NoneType] == [str]
+
+
+def _takes_none(tp: Any) -> bool:
+    return any(member in (NoneType, None, Any) for member in _members(tp))
+
+
+def _members(tp: Any) -> list[Any]:
+    """The types of a union, or the type alone, without `Annotated`."""
+    if get_origin(tp) is Annotated:
+        return _members(get_args(tp)[0])
+    if get_origin(tp) in (Union, UnionType):
+        return [member for each in get_args(tp) for member in _members(each)]
+    return [tp]
+
+
+def content_of(value: Any) -> Content:
+    """A tool's result as the content of a message: text, parts, or anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, ChatMessageContent):
+        return [value]
+    if isinstance(value, list | tuple) and any(isinstance(v, ChatMessageContent) for v in value):
+        return [v if isinstance(v, ChatMessageContent) else str(v) for v in value]
+    try:
+        return msgspec.json.encode(value, enc_hook=_plain).decode()
+    except (TypeError, ValueError, RecursionError):  # a key or a depth that JSON does not have
+        return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__pydantic_serializer__"):
+        return value.__pydantic_serializer__.to_python(value, mode="json")
+    return str(value)
