@@ -41,10 +41,16 @@ if TYPE_CHECKING:
     from .errors import TabbyError as TabbyError
     from .errors import ToolLoopError as ToolLoopError
     from .errors import ValidationError as ValidationError
+    from .images import image as image
     from .protocol.retry import Retry as Retry
     from .protocol.retry import RetryPolicy as RetryPolicy
     from .streams import AsyncStream as AsyncStream
     from .streams import Stream as Stream
+    from .structured import Parsed as Parsed
+    from .structured import schema_of as schema_of
+    from .tools import Tool as Tool
+    from .tools import ToolRun as ToolRun
+    from .tools import tool_of as tool_of
     from .types.chat import ChatCompletionRespChoice as ChatCompletionRespChoice
     from .types.chat import ChatCompletionResponse as ChatCompletionResponse
     from .types.chat import ChatCompletionStreamChoice as ChatCompletionStreamChoice
@@ -73,8 +79,11 @@ _HOMES = {
     "ModelNotLoadedError NotFoundError OutputError PermissionDeniedError RateLimitError "
     "RequestError RequestTimeout ServerError StreamClosedError StreamContextLengthError "
     "StreamError StreamInterruptedError StreamTimeout TabbyError ToolLoopError ValidationError",
+    "images": "image",
     "protocol.retry": "Retry RetryPolicy",
     "streams": "AsyncStream Stream",
+    "structured": "Parsed schema_of",
+    "tools": "Tool ToolRun tool_of",
     "types.chat": "ChatCompletionRespChoice ChatCompletionResponse ChatCompletionStreamChoice "
     "ChatCompletionStreamResponse ChatLogprobs Delta TokenLogprob TopLogprob",
     "types.messages": "ChatImageURL ChatMessage ChatMessageContent ChatMessageRole FunctionCall "
