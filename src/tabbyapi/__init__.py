@@ -59,6 +59,19 @@ if TYPE_CHECKING:
     from .types.chat import Delta as Delta
     from .types.chat import TokenLogprob as TokenLogprob
     from .types.chat import TopLogprob as TopLogprob
+    from .types.completions import CompletionChoice as CompletionChoice
+    from .types.completions import CompletionLogprobs as CompletionLogprobs
+    from .types.completions import CompletionResponse as CompletionResponse
+    from .types.completions import CompletionStreamChoice as CompletionStreamChoice
+    from .types.completions import CompletionStreamResponse as CompletionStreamResponse
+    from .types.embeddings import Embedding as Embedding
+    from .types.embeddings import EmbeddingResponse as EmbeddingResponse
+    from .types.embeddings import EmbeddingUsage as EmbeddingUsage
+    from .types.health import HealthIssue as HealthIssue
+    from .types.health import HealthStatus as HealthStatus
+    from .types.loras import LoraCard as LoraCard
+    from .types.loras import LoraLoadResponse as LoraLoadResponse
+    from .types.loras import LoraScaling as LoraScaling
     from .types.messages import ChatImageURL as ChatImageURL
     from .types.messages import ChatMessage as ChatMessage
     from .types.messages import ChatMessageContent as ChatMessageContent
@@ -69,7 +82,13 @@ if TYPE_CHECKING:
     from .types.messages import system as system
     from .types.messages import tool as tool
     from .types.messages import user as user
+    from .types.models import LoadProgress as LoadProgress
+    from .types.models import ModelCard as ModelCard
+    from .types.models import ModelParameters as ModelParameters
+    from .types.models import ServerProps as ServerProps
     from .types.requests import ChatCompletionRequest as ChatCompletionRequest
+    from .types.sampling import SamplerOverride as SamplerOverride
+    from .types.sampling import SamplerOverrides as SamplerOverrides
     from .types.timeout import Timeout as Timeout
     from .types.usage import UsageStats as UsageStats
 
@@ -89,6 +108,13 @@ _HOMES = {
     "types.messages": "ChatImageURL ChatMessage ChatMessageContent ChatMessageRole FunctionCall "
     "ToolCall assistant system tool user",
     "types.requests": "ChatCompletionRequest",
+    "types.completions": "CompletionChoice CompletionLogprobs CompletionResponse "
+    "CompletionStreamChoice CompletionStreamResponse",
+    "types.embeddings": "Embedding EmbeddingResponse EmbeddingUsage",
+    "types.health": "HealthIssue HealthStatus",
+    "types.loras": "LoraCard LoraLoadResponse LoraScaling",
+    "types.models": "LoadProgress ModelCard ModelParameters ServerProps",
+    "types.sampling": "SamplerOverride SamplerOverrides",
     "types.timeout": "Timeout",
     "types.usage": "UsageStats",
 }

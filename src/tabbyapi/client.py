@@ -12,13 +12,14 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from .errors import RequestError, TabbyError, ValidationError
 from .protocol.answers import decode_answer, error_of_answer
 from .protocol.call import Call, StreamCall
 from .protocol.endpoint import Endpoint
 from .protocol.retry import Retry, RetryPolicy
+from .services.access import AsyncServices, Services
 from .streams import AsyncStream, Stream
 from .transport.base import (
     Answer,
@@ -31,9 +32,6 @@ from .transport.base import (
     read_body_async,
 )
 from .types.timeout import Timeout
-
-if TYPE_CHECKING:
-    from .services.chat import AsyncChat, Chat
 
 __all__ = ["AsyncClient", "Client"]
 
@@ -121,7 +119,7 @@ def _is_event_stream(status: int, headers: Mapping[str, str]) -> bool:
     return status == 200 and headers.get("content-type", "").startswith("text/event-stream")
 
 
-class Client(_Core):
+class Client(_Core, Services):
     """A client of a TabbyAPI server. Thread-safe; make a new one after fork.
 
     Args:
@@ -151,13 +149,6 @@ class Client(_Core):
         if given is not None and not hasattr(given, "connection_from_url"):
             raise _not_a_transport(given, "urllib3.PoolManager")
         return Urllib3Transport(self.base_url, given)
-
-    @cached_property
-    def chat(self) -> Chat:
-        """Chat completions."""
-        from .services.chat import Chat
-
-        return Chat(self)
 
     def request(self, call: Call[T]) -> T:
         """Sends a call and returns its result, trying again as the retry policy says.
@@ -215,7 +206,7 @@ class Client(_Core):
         self.close()
 
 
-class AsyncClient(_Core):
+class AsyncClient(_Core, AsyncServices):
     """`Client`, for asyncio. Safe to use from many tasks.
 
     The arguments are those of `Client`; `http_client` is an `aiohttp.ClientSession`, or an
@@ -233,13 +224,6 @@ class AsyncClient(_Core):
         if given is not None and not hasattr(given, "request"):
             raise _not_a_transport(given, "aiohttp.ClientSession")
         return AiohttpTransport(self.base_url, given)
-
-    @cached_property
-    def chat(self) -> AsyncChat:
-        """Chat completions."""
-        from .services.chat import AsyncChat
-
-        return AsyncChat(self)
 
     async def request(self, call: Call[T]) -> T:
         """Sends a call and returns its result, trying again as the retry policy says.

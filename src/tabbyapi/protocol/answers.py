@@ -99,7 +99,10 @@ def _kind(
     if status == 404:
         return NotFoundError, "does base_url point at the root of a TabbyAPI server?"
     if status in (400, 405, 409, 413, 415, 422):
-        return InvalidRequestError, ""
+        hint = ""
+        if "Enable the OAI server" in message:  # though chat works
+            hint = 'the server counts messages only if its config.yml says api_servers: ["OAI"]'
+        return InvalidRequestError, hint
     if status == 429:
         return RateLimitError, ""
     if status == 503 and "models are currently loaded" in message:

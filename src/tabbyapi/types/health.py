@@ -1,0 +1,40 @@
+"""The server's health, and what a key may do."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["AuthPermission", "HealthIssue", "HealthStatus"]
+
+
+class HealthIssue(msgspec.Struct):
+    """A failure of the engine. `time` is ISO 8601, in UTC."""
+
+    time: str = ""
+    description: str = ""
+
+
+class HealthStatus(msgspec.Struct):
+    """What `GET /health` says.
+
+    TabbyAPI calls itself unhealthy after one failed generation and until it is restarted, even
+    if it works again. Without a model it is healthy.
+
+    Attributes:
+        status: "healthy" or "unhealthy".
+        issues: what went wrong, at most 100 entries.
+    """
+
+    status: str
+    issues: list[HealthIssue] = []
+
+    @property
+    def healthy(self) -> bool:
+        """True if no generation has failed since the server was started."""
+        return self.status == "healthy"
+
+
+class AuthPermission(msgspec.Struct):
+    """The wire form of a key's permission."""
+
+    permission: str

@@ -1,0 +1,204 @@
+"""Models: cards, load progress, server properties, and the parameters of loads and downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from .params import CallOptions
+
+__all__ = [
+    "DownloadParams",
+    "DownloadResponse",
+    "GenerationSettings",
+    "LoadEmbeddingParams",
+    "LoadParams",
+    "LoadProgress",
+    "ModelCard",
+    "ModelList",
+    "ModelParameters",
+    "ServerProps",
+]
+
+
+class ModelParameters(msgspec.Struct):
+    """How the loaded model is set up.
+
+    Attributes:
+        max_seq_len: context window, in tokens.
+        cache_size: tokens the cache holds, over all running requests.
+        cache_mode: precision of the cache: "FP16", "Q8", "4,4" and the like.
+        max_batch_size: requests generated at once; more wait.
+        chunk_size: tokens of a prompt processed in one go.
+        prompt_template: name of the chat template, None if there is none.
+        prompt_template_content: its source.
+        use_vision: whether images are understood. Without it they are dropped in silence.
+        draft: always None: TabbyAPI does not tell about the draft model.
+    """
+
+    max_seq_len: int | None = None
+    cache_size: int | None = None
+    cache_mode: str | None = None
+    rope_scale: float | None = 1.0
+    rope_alpha: float | None = 1.0
+    max_batch_size: int | None = None
+    chunk_size: int | None = None
+    prompt_template: str | None = None
+    prompt_template_content: str | None = None
+    use_vision: bool | None = False
+    draft: Any = None
+
+
+class ModelCard(msgspec.Struct):
+    """A model on the server.
+
+    Attributes:
+        id: its name, which is that of its folder or file; what `load` takes.
+        created: time of the *request*, in Unix seconds: the server knows no other.
+        parameters: only of the loaded model (`get`), None in lists.
+    """
+
+    id: str = ""
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "tabbyAPI"
+    logging: Any = None
+    parameters: ModelParameters | None = None
+
+
+class ModelList(msgspec.Struct):
+    """The wire form of a list of models."""
+
+    object: str = "list"
+    data: list[ModelCard] = []
+
+
+class LoadProgress(msgspec.Struct):
+    """One step of a load.
+
+    A model comes in parts (draft, vision, model), one after the other, and the server says
+    "finished" at the end of each: `complete` is True only once the whole model is there.
+
+    Attributes:
+        model_type: the part: "draft", "vision", "model", or "embedding_model".
+        module, modules: steps of this part done, and how many there are.
+        status: "processing", or "finished" for the part's last step.
+    """
+
+    model_type: str = ""
+    module: int = 0
+    modules: int = 0
+    status: str = "processing"
+
+    @property
+    def fraction(self) -> float:
+        """How much of this part is loaded, 0 to 1."""
+        return self.module / self.modules if self.modules else 0.0
+
+    @property
+    def complete(self) -> bool:
+        """True once the model can be used."""
+        return self.status == "finished" and self.model_type in ("model", "embedding_model")
+
+
+class GenerationSettings(msgspec.Struct):
+    """Defaults of generation. `n_ctx` is the context window, in tokens."""
+
+    n_ctx: int = 0
+
+
+class ServerProps(msgspec.Struct):
+    """What the server can do with the loaded model.
+
+    Attributes:
+        total_slots: requests generated at once; more wait.
+        chat_template: source of the chat template, "" if there is none.
+    """
+
+    total_slots: int = 0
+    chat_template: str = ""
+    default_generation_settings: GenerationSettings = msgspec.field(
+        default_factory=GenerationSettings
+    )
+
+    @property
+    def context_length(self) -> int:
+        """The context window, in tokens."""
+        return self.default_generation_settings.n_ctx
+
+
+class DownloadResponse(msgspec.Struct):
+    """The wire form of a finished download."""
+
+    download_path: str
+
+
+class LoadParams(CallOptions, total=False):
+    """How to load a model. A settings file in the model's folder overrides each of these."""
+
+    max_seq_len: int | None
+    """Context window, in tokens; -1: as the model says. Default: the server's."""
+    cache_size: int | None
+    """Tokens the cache holds, a multiple of 256. Default: the server's."""
+    cache_mode: str | None
+    """Precision of the cache, e.g. "FP16", "Q8" or "4,4". Default: the server's."""
+    chunk_size: int | None
+    """Tokens of a prompt processed in one go. Default: the server's."""
+    output_chunking: bool | None
+    """Splits the output layer to save memory. Default True."""
+    prompt_template: str | None
+    """Name of a chat template to use in place of the model's own."""
+    vision: bool | None
+    """Load the part that understands images. Default: the server's."""
+    draft_model: Mapping[str, Any] | None
+    """A small model that drafts: `{"draft_model_name": str, "draft_rope_scale": float,
+    "draft_rope_alpha": float | "auto", "draft_gpu_split": [float]}`; only the name is required.
+    """
+    backend: str | None
+    """"exllamav3" is the only one TabbyAPI still has."""
+    tensor_parallel: bool | None
+    """Spread each layer over all GPUs."""
+    tensor_parallel_backend: str | None
+    """"native" or "nccl"."""
+    gpu_split_auto: bool | None
+    """Let the server divide the model among GPUs."""
+    autosplit_reserve: Sequence[float] | None
+    """Memory to leave free on each GPU, in MB."""
+    gpu_split: Sequence[float] | None
+    """Memory to use on each GPU, in GB."""
+    rope_scale: float | None
+    """Accepted and unused."""
+    rope_alpha: float | Literal["auto"] | None
+    """Accepted and unused."""
+    skip_queue: bool | None
+    """Meant to not wait for running requests; the server waits all the same."""
+
+
+class LoadEmbeddingParams(CallOptions, total=False):
+    """How to load an embedding model."""
+
+    embeddings_device: str | None
+    """Where it runs: "cpu", "auto" or "cuda". Default: the server's."""
+
+
+class DownloadParams(CallOptions, total=False):
+    """What to download, and where to."""
+
+    repo_type: Literal["model", "lora"] | None
+    """Decides the folder it goes to. Default "model"."""
+    folder_name: str | None
+    """Folder to create. Default: the repository's name."""
+    revision: str | None
+    """Branch, tag or commit. Default: the main branch."""
+    token: str | None
+    """The hub's access token, for repositories that need one."""
+    include: Sequence[str] | None
+    """Patterns of files to fetch. Default all."""
+    exclude: Sequence[str] | None
+    """Patterns of files to leave out. Default none."""
+    chunk_limit: int | None
+    """Bytes fetched in one piece. Default: the server's."""
+    download_timeout: int | None
+    """Seconds after which the *server* gives up a silent hub. Sent as `timeout`."""

@@ -1,0 +1,14 @@
+"""Chat templates."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["TemplateList"]
+
+
+class TemplateList(msgspec.Struct):
+    """The wire form of a list of template names."""
+
+    object: str = "list"
+    data: list[str] = []
