@@ -6,12 +6,19 @@ from typing import Any
 
 import pytest
 
+from support.both import ServiceCall, call_async, call_sync
 from support.talk import Talk, talk_async, talk_sync
 
 
 @pytest.fixture(params=[talk_sync, talk_async], ids=["sync", "async"])
 def talk(request: Any) -> Talk:
     """The sync client, then the async one; see `support.talk`."""
+    return request.param
+
+
+@pytest.fixture(params=[call_sync, call_async], ids=["sync", "async"])
+def call(request: Any) -> ServiceCall:
+    """Any service of the sync client, then of the async one; see `support.both`."""
     return request.param
 
 

@@ -20,6 +20,7 @@ Names: TypeAlias = list[str]  # inside the classes, `list` is a method
 
 _SWITCH = "/v1/template/switch"
 _list = msgspec.json.Decoder(TemplateList).decode
+_null = msgspec.json.Decoder(None).decode
 
 
 def _names(body: bytes) -> list[str]:
@@ -56,7 +57,8 @@ def template_switch_call(name: str, timeout: TimeoutLike) -> Call[None]:
 def _switch_answer(name: str) -> Callable[[bytes], None]:
     def decode(body: bytes) -> None:
         if body != b"Internal Server Error":
-            return nothing(body)
+            _null(body)  # nothing else will do: it may be another failure with status 500
+            return
         # What TabbyAPI answers to a name it does not know.
         raise InvalidRequestError(
             f"the server could not switch to the template {name!r}, most likely because it has "

@@ -99,7 +99,7 @@ class AiohttpTransport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=_BUFFER,
-                skip_auto_headers=("Accept-Encoding", "Accept", "User-Agent"),
+                skip_auto_headers=("Accept-Encoding", "Accept", "User-Agent", "Content-Type"),
             )
         return self._session
 
