@@ -1,0 +1,65 @@
+"""`python -m benchmarks`: measures, prints tables, and writes what it is asked to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .report import figures_table, goals_table
+from .run import take_rounds
+from .sizes import FULL, QUICK, SMOKE
+
+_SIZES = {"full": FULL, "quick": QUICK, "smoke": SMOKE}
+_LIBRARIES = ("openai", "ollama", "httpx2", "urllib3", "aiohttp", "msgspec", "uvloop")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_const", const="quick", dest="size")
+    parser.add_argument("--size", choices=_SIZES, default="full")
+    parser.add_argument("--rounds", type=int, help="how many rounds")
+    parser.add_argument("--json", type=Path, help="write every figure of every round here")
+    parser.add_argument("--docs", type=Path, help="write performance.md and its plot here")
+    parser.add_argument("--growth", action="store_true", help="add the tables of growing sizes")
+    arguments = parser.parse_args()
+
+    sizes = _SIZES[arguments.size]
+    if arguments.rounds:
+        sizes = sizes._replace(rounds=arguments.rounds)
+    results = take_rounds(sizes, _say)
+    print(figures_table(results), goals_table(results), sep="\n\n")
+    growth = ""
+    if arguments.growth:
+        from .growth import tables
+
+        growth = tables(sizes, _say)
+        print(growth)
+    if arguments.json:
+        data = {"versions": _versions(), "sizes": sizes._asdict(), "results": results}
+        arguments.json.write_text(json.dumps(data, indent=1) + "\n")
+    if arguments.docs:
+        from .docs import write
+
+        write(arguments.docs, results, growth, _versions(), sizes)
+
+
+if __name__ == "__main__":
+    main()

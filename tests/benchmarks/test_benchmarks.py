@@ -1,0 +1,42 @@
+"""The benchmarks run; what they measure is not judged here."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.peers import PEERS
+from benchmarks.report import GOALS, goals_table
+from benchmarks.run import call_worker, replay_server
+from benchmarks.sizes import SMOKE
+
+
+@pytest.fixture(scope="module")
+def urls():
+    with replay_server() as addresses:
+        yield addresses
+
+
+@pytest.mark.parametrize("peer", ["tabbyapi sync", "tabbyapi async", "urllib3+json sync"])
+def test_a_worker_measures_every_way_of_sending(urls, peer):
+    figures = call_worker("measure", SMOKE, peer=peer, urls=urls)
+    expected = {"coalesced_us", "single_us", "request_us", "history_us", "warm_ms", "cold_ms"}
+    assert expected <= figures.keys()
+    assert all(value > 0 for value in figures.values())
+
+
+@pytest.mark.parametrize("what", ["pace", "hold"])
+def test_paced_streams_all_finish(urls, what):
+    figures = call_worker(what, SMOKE, peer="tabbyapi async", urls=urls)
+    assert figures.get("unfinished", 0) == 0
+
+
+def test_the_parser_is_measured_without_a_network():
+    assert call_worker("parser", SMOKE)["decode_us"] > 0
+
+
+def test_the_goals_name_peers_that_exist_and_read_as_a_table():
+    named = {side[0] for goal in GOALS for side in (goal.ours, goal.other) if side}
+    assert named <= {*PEERS, "parser"}
+    goal = GOALS[0]
+    assert goal.other is not None
+    results = {goal.ours[0]: {goal.ours[1]: [2.0, 2.0]}, goal.other[0]: {goal.other[1]: [70, 90]}}
+    assert "| 40x | 35 to 45 | yes |" in goals_table(results)
