@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: chat test lint types bench clean
+.PHONY: chat test lint types bench fuzz soak clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,13 @@ types: $(STAMP)         ## strict type check of src/
 bench: $(STAMP)         ## speed against other clients, as ratios
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m benchmarks
+
+fuzz: $(STAMP)          ## everything that reads bytes, a minute for each target
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	$(BIN)/python -m fuzz
+
+soak: $(STAMP)          ## five minutes of mixed load against the local server
+	$(BIN)/python -m pytest -m soak
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

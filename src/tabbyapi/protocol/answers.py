@@ -144,7 +144,8 @@ def _field_error(item: Any) -> str:
         return str(item)
     where = ""
     loc = item.get("loc")
-    for part in loc[1:] if isinstance(loc, list) and loc[:1] == ["body"] else loc or []:
+    parts = loc if isinstance(loc, list) else []
+    for part in parts[1:] if parts[:1] == ["body"] else parts:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
     line = f"{where or 'body'}: {item.get('msg', 'invalid')}"
     if "input" in item and isinstance(item["input"], str | int | float | bool | None):

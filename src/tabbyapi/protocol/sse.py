@@ -40,7 +40,9 @@ class SSEDecoder:
         Raises:
             LineTooLongError: an unfinished event is longer than `max_event`.
         """
-        if b"\n" not in data and b"\r" not in data:
+        # A CR held at the end turns out to end a line when no LF follows it.
+        goes_on = not (self._held and self._held[-1].endswith(b"\r"))
+        if goes_on and b"\n" not in data and b"\r" not in data:
             self._hold(data)
             return []
         if self._held:
