@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: chat test lint types bench fuzz soak clean
+.PHONY: chat test lint types bench fuzz model soak clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,12 @@ bench: $(STAMP)         ## speed against other clients, as ratios
 fuzz: $(STAMP)          ## everything that reads bytes, a minute for each target
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	$(BIN)/python -m fuzz
+
+model: $(STAMP)         ## train the demo model anew (hours on a CPU; starting again goes on), export and measure it
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[model]'
+	$(BIN)/python -m demo_model train
+	$(BIN)/python -m demo_model export
+	$(BIN)/python -m demo_model evaluate
 
 soak: $(STAMP)          ## five minutes of mixed load against the local server
 	$(BIN)/python -m pytest -m soak

@@ -6,11 +6,12 @@ import random
 import re
 
 import pytest
-from demo_model import qa, recall, rules
 from demo_model.generator import MIX, Conversation, conversation, conversations
 from demo_model.lexicon import favourites, invented, is_held, number, words
 from demo_model.render import render
 from demo_model.talk import Talk
+
+from demo_model import qa, recall, rules
 
 
 @pytest.fixture(scope="module")
