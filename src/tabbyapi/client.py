@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from .errors import RequestError, TabbyError, ValidationError
 from .protocol.answers import decode_answer, error_of_answer
@@ -32,6 +32,13 @@ from .transport.base import (
     read_body_async,
 )
 from .types.timeout import Timeout
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from .conversation import AsyncConversation, Conversation
+    from .tools.run import RunParams
+    from .types.messages import ContentLike, MessageLike
 
 __all__ = ["AsyncClient", "Client"]
 
@@ -187,6 +194,71 @@ class Client(_Core, Services):
             attempt += 1
             time.sleep(wait)
 
+    def conversation(
+        self,
+        system: ContentLike | None = None,
+        *,
+        messages: Sequence[MessageLike] = (),
+        on_overflow: Literal["truncate", "summarize", "raise"] = "truncate",
+        keep_partial: bool = True,
+        context_size: int | None = None,
+        summary_prompt: str | None = None,
+        **params: Unpack[RunParams],
+    ) -> Conversation:
+        """A conversation that keeps its history, and keeps it within the model's context.
+
+        Args:
+            system: the system message. It is sent with every request, whatever is left out.
+            messages: what was said before, if anything.
+            on_overflow: what happens when the history no longer fits: "truncate" leaves out the
+                oldest turns, "summarize" has the model write a summary of them first, "raise"
+                raises `ContextLengthError`. `conversation.messages` keeps everything.
+            keep_partial: whether a stream that breaks or is closed leaves what has arrived in
+                the history; otherwise its whole turn is dropped.
+            context_size: tokens of prompt and answer together. Default: asked of the server
+                once, when the conversation is longer than 512 tokens.
+            summary_prompt: how the summary is asked for. Default: see
+                `tabbyapi.conversation.fitting.SUMMARY_PROMPT`.
+            params: parameters of every request, as for `client.chat.create` and `run`; those
+                given to `send` go before them.
+
+        Raises:
+            ValidationError: an argument that cannot be used.
+        """
+        from .conversation import Conversation
+        from .conversation.core import begun
+
+        return Conversation(
+            self,
+            *begun(
+                system,
+                messages,
+                params,
+                on_overflow=on_overflow,
+                keep_partial=keep_partial,
+                context_size=context_size,
+                summary_prompt=summary_prompt,
+            ),
+        )
+
+    def load_conversation(
+        self, path: str | PathLike[str], **changes: Unpack[RunParams]
+    ) -> Conversation:
+        """A conversation that `save` wrote, to go on with.
+
+        Args:
+            path: the file.
+            changes: parameters that differ from the saved ones, e.g. `tools`, whose functions
+                no file can hold.
+
+        Raises:
+            ValidationError: the file is no saved conversation, or of a newer version.
+            OSError: it cannot be read.
+        """
+        from .conversation import Conversation
+
+        return Conversation.load(path, self, **changes)
+
     def close(self) -> None:
         """Closes idle connections. The client cannot be used afterwards."""
         if not self._closed:
@@ -270,6 +342,42 @@ class AsyncClient(_Core, AsyncServices):
                 wait = self._wait_after(call, error, attempt)
             attempt += 1
             await asyncio.sleep(wait)
+
+    def conversation(
+        self,
+        system: ContentLike | None = None,
+        *,
+        messages: Sequence[MessageLike] = (),
+        on_overflow: Literal["truncate", "summarize", "raise"] = "truncate",
+        keep_partial: bool = True,
+        context_size: int | None = None,
+        summary_prompt: str | None = None,
+        **params: Unpack[RunParams],
+    ) -> AsyncConversation:
+        """A conversation that keeps its history; see `Client.conversation`. No request is made."""
+        from .conversation import AsyncConversation
+        from .conversation.core import begun
+
+        return AsyncConversation(
+            self,
+            *begun(
+                system,
+                messages,
+                params,
+                on_overflow=on_overflow,
+                keep_partial=keep_partial,
+                context_size=context_size,
+                summary_prompt=summary_prompt,
+            ),
+        )
+
+    def load_conversation(
+        self, path: str | PathLike[str], **changes: Unpack[RunParams]
+    ) -> AsyncConversation:
+        """A conversation that `save` wrote; see `Client.load_conversation`."""
+        from .conversation import AsyncConversation
+
+        return AsyncConversation.load(path, self, **changes)
 
     async def close(self) -> None:
         """Closes idle connections. The client cannot be used afterwards."""
