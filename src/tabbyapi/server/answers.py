@@ -1,0 +1,81 @@
+"""Answers that refuse: TabbyAPI's error bodies, in their four shapes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from starlette.responses import PlainTextResponse, Response
+
+__all__ = [
+    "ClientGone",
+    "Refused",
+    "context_refused",
+    "error_event",
+    "json_answer",
+    "spaced",
+    "validation_refused",
+]
+
+JSON = "application/json"
+
+
+class ClientGone(Exception):
+    """The client closed its connection: there is nobody left to answer."""
+
+
+class Refused(Exception):
+    """Ends a request with this answer. `body` is what goes out as JSON."""
+
+    def __init__(
+        self, status: int, detail: Any, *, body: Any = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(str(detail))
+        self.status = status
+        self.body = {"detail": detail} if body is None else body
+        self.headers = headers
+
+    def answer(self) -> Response:
+        """The HTTP answer."""
+        if self.status == 500:
+            return PlainTextResponse("Internal Server Error", 500)
+        return json_answer(self.body, self.status, self.headers)
+
+
+def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A compact JSON answer."""
+    return Response(msgspec.json.encode(body), status, headers, media_type=JSON)
+
+
+def spaced(value: Any) -> bytes:
+    """JSON as streams have it: a space after `:` and `,`, text not escaped."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def validation_refused(errors: list[dict[str, Any]]) -> Refused:
+    """Shape 2: the list of what is wrong with the body."""
+    kept = ("type", "loc", "msg", "input", "ctx")
+    return Refused(422, [{k: error[k] for k in kept if k in error} for error in errors])
+
+
+def _overflow(message: str) -> dict[str, Any]:
+    return {
+        "error": {
+            "message": message,
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "context_length_exceeded",
+        }
+    }
+
+
+def context_refused(message: str) -> Refused:
+    """Shape 3: the prompt does not fit."""
+    return Refused(400, message, body=_overflow(message))
+
+
+def error_event(message: str, *, overflow: bool = False) -> bytes:
+    """Shape 4, or shape 3 inside a stream: the event that ends it without `[DONE]`."""
+    body = _overflow(message) if overflow else {"error": {"message": message, "trace": None}}
+    return b"data: " + spaced(body) + b"\r\n\r\n"

@@ -1,0 +1,157 @@
+"""Constrained output: schemas, regular expressions and grammars as one checked grammar text.
+
+Everything becomes a Lark grammar for llguidance, which the engine has built in. The engine drops
+a grammar that it cannot read without a word, so it is checked here first, by the same library,
+and a constraint that cannot be enforced is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import llguidance
+from llguidance.gbnf_to_lark import gbnf_to_lark
+
+from .answers import Refused
+from .requests import ChatCompletionRequest, GenerationRequest, NamedToolChoice, ToolSpec
+
+__all__ = ["constraint", "forced_call"]
+
+_HEADER = "%llguidance {}\n"
+_LARGEST = 256 * 1024
+_DEEPEST = 32  # a schema nested 200 levels takes the engine seconds to compile
+
+# Without this a model may fill its whole answer with spaces between two keys.
+_COMPACT = {"x-guidance": {"whitespace_flexible": False}}
+
+
+def constraint(request: GenerationRequest, *, after_reasoning: str = "") -> str | None:
+    """The grammar a request asks for, None if it asks for none.
+
+    `after_reasoning` is the tag that ends the reasoning the answer begins with; the constraint
+    applies from there on. Raises `Refused` (400) for what cannot be enforced.
+    """
+    found = _requested(request)
+    if found is None:
+        return None
+    field, lark = found
+    return _checked(field, lark, after_reasoning)
+
+
+def forced_call(request: ChatCompletionRequest, *, after_reasoning: str = "") -> str | None:
+    """The grammar of exactly one tool call, where `tool_choice` demands one."""
+    choice = request.tool_choice
+    if choice is None or choice in ("none", "auto"):
+        return None
+    tools = request.tools or []
+    if isinstance(choice, NamedToolChoice):
+        tools = [tool for tool in tools if tool.function.name == choice.function.name]
+        if not tools:
+            raise Refused(400, f"tool_choice names {choice.function.name!r}, which is not in tools")
+    if not tools:
+        raise Refused(400, "tool_choice demands a call, but there are no tools")
+    calls = " | ".join(f"call_{k}" for k in range(len(tools)))
+    rules = [f'start: "<tool_call>\\n" ({calls}) "\\n</tool_call>"']
+    rules += [f"call_{k}: %json {_schema('tools', _call(t))}" for k, t in enumerate(tools)]
+    return _checked("tools", "\n".join(rules), after_reasoning)
+
+
+def _call(tool: ToolSpec) -> dict[str, Any]:
+    schema = dict(tool.function.parameters)
+    # Definitions are referred to from the root of a schema: they move there with it.
+    shared: dict[str, Any] = {
+        key: schema.pop(key) for key in ("$defs", "definitions") if key in schema
+    }
+    schema.setdefault("type", "object")
+    return {
+        "type": "object",
+        "properties": {"name": {"const": tool.function.name}, "arguments": schema},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+        **shared,
+    }
+
+
+def _requested(request: GenerationRequest) -> tuple[str, str] | None:
+    """The field that decides, and its grammar."""
+    schema, field = request.json_schema, "json_schema"
+    form = request.response_format
+    if form is not None and form.type in ("json", "json_object"):
+        schema, field = {"type": "object"}, "response_format"
+    elif form is not None and form.type == "json_schema":
+        schema, field = _unwrapped(form.json_schema), "response_format"
+    if schema is not None:
+        return field, f"start: %json {_schema(field, schema)}"
+    if request.regex_pattern is not None:
+        return "regex_pattern", _regex(request.regex_pattern)
+    if request.grammar_string is not None:
+        return "grammar_string", _grammar(request.grammar_string)
+    return None
+
+
+def _unwrapped(schema: Any) -> Any:
+    """OpenAI wraps the schema; it counts as wrapped only with both keys."""
+    if isinstance(schema, dict) and "name" in schema and "schema" in schema:
+        return schema["schema"]
+    return schema
+
+
+def _schema(field: str, schema: Any) -> str:
+    if isinstance(schema, str):
+        try:
+            schema = json.loads(schema)
+        except ValueError as error:
+            raise Refused(400, f"{field} is not valid JSON: {error}") from None
+    if schema is True:
+        schema = {}
+    if not isinstance(schema, dict):
+        raise Refused(400, f"{field} must be a JSON schema: an object")
+    _bound(field, schema)
+    return json.dumps(schema | _COMPACT)
+
+
+def _bound(field: str, schema: Any) -> None:
+    level, depth = [schema], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise Refused(400, f"{field} is nested more than {_DEEPEST} levels deep")
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, (dict, list))
+        ]
+
+
+def _regex(pattern: str) -> str:
+    escaped = re.sub(r"(?<!\\)((?:\\\\)*)/", r"\1\\/", pattern).replace("\n", r"\n")
+    return f"start: /{escaped}/"
+
+
+def _grammar(text: str) -> str:
+    if "::=" not in text:
+        return text
+    try:
+        return str(gbnf_to_lark(text))
+    except Exception as error:  # it raises bare Exceptions, too
+        raise Refused(400, f"grammar_string cannot be read as GBNF: {error}") from None
+
+
+def _checked(field: str, lark: str, after_reasoning: str) -> str:
+    if after_reasoning:
+        tag = json.dumps(after_reasoning)
+        lark = re.sub(r"^start\s*:", "answer:", lark, count=1, flags=re.MULTILINE)
+        lark = f"start: thought answer\nthought[suffix={tag}]: /(?s:.*)/\n{lark}"
+    if len(lark) > _LARGEST:
+        raise Refused(400, f"{field} is larger than {_LARGEST} bytes as a grammar")
+    problem = llguidance.LLMatcher.validate_grammar(llguidance.LLMatcher.grammar_from_lark(lark))
+    if problem:
+        raise Refused(400, f"{field} cannot be enforced: {_first_line(problem)}")
+    return _HEADER + lark
+
+
+def _first_line(problem: str) -> str:
+    return problem.strip().split("\n", 1)[0][:300]

@@ -1,0 +1,272 @@
+"""Starts the engine's process, watches it, restarts it on the same model, and stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .child import PREFIX
+from .native import Native
+
+__all__ = ["Engine", "EngineError", "EngineSpec"]
+
+log = logging.getLogger("tabbyapi.server")
+
+_MOST_RESTARTS = 5  # within _RESTART_WINDOW seconds; after that the model is given up
+_RESTART_WINDOW = 60.0
+_STOP_SECONDS = 3.0
+_ROUTER = "cmd_child_to_router:state:"
+
+
+class EngineError(Exception):
+    """The engine could not be started or kept running; the message says why."""
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What to load, and how."""
+
+    model: Path
+    n_ctx: int
+    slots: int
+    threads: int
+    gpu_layers: int = -1
+    cache_ram_mib: int = 8192
+    loras: tuple[tuple[Path, float], ...] = ()
+
+    def parameters(self) -> dict[str, Any]:
+        """llama.cpp's parameters, as `child` sets them."""
+        return {
+            "model": {"path": str(self.model)},
+            "n_ctx": self.n_ctx,
+            "n_parallel": self.slots,
+            "kv_unified": True,  # else the context is divided by the slots
+            # Small batches: progress, and the notice that a client left, come between them.
+            "n_batch": 256,
+            "n_ubatch": 256,
+            "cpuparams": {"n_threads": self.threads},
+            "cpuparams_batch": {"n_threads": self.threads},
+            "n_gpu_layers": self.gpu_layers,
+            "n_threads_http": self.slots + 8,
+            "cache_ram_mib": self.cache_ram_mib,
+            "prefill_assistant": False,
+            "ui": False,
+            "verbosity": 1,
+            "lora_adapters": [{"path": str(path), "scale": scale} for path, scale in self.loras],
+        }
+
+
+class Engine:
+    """One loaded model. `start` it, use `native`, `stop` it.
+
+    If its process dies, requests in flight fail with `EngineDied`, and a new process is started
+    on the same model; `ready` waits for that.
+    """
+
+    def __init__(
+        self, spec: EngineSpec, *, on_progress: Callable[[float], None] | None = None
+    ) -> None:
+        self.spec = spec
+        self.restarts = 0
+        self._on_progress = on_progress
+        self._folder = ""
+        self._process: asyncio.subprocess.Process | None = None
+        self._native: Native | None = None
+        self._tail: deque[str] = deque(maxlen=30)
+        self._watcher: asyncio.Task[None] | None = None
+        self._readers: list[asyncio.Task[None]] = []
+        self._up = asyncio.Event()
+        self._failure: EngineError | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the engine."""
+        return self._process.pid if self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Whether it can answer now."""
+        return self._native is not None
+
+    async def start(self) -> None:
+        """Load the model. Raises `EngineError` with the reason llama.cpp gave."""
+        try:
+            await self._launch()
+        except BaseException:
+            await self.stop()
+            raise
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def ready(self) -> Native:
+        """The engine's API, after a restart if one is going on. Raises `EngineError`."""
+        await self._up.wait()
+        if self._native is None:
+            raise self._failure or EngineError("the engine was stopped")
+        return self._native
+
+    async def stop(self) -> None:
+        """End the process; requests in flight fail."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        await self._end()
+        self._up.set()
+
+    async def _launch(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="tabbyapi-")  # only its owner can enter it
+        parameters, address, key = self.spec.parameters(), "", ""
+        if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            key = secrets.token_hex(16)
+            address = f"http://127.0.0.1:{port}"
+            parameters |= {"hostnames": ["127.0.0.1"], "port": port, "api_keys": [key]}
+        else:
+            address = os.path.join(self._folder, "engine.sock")
+            parameters |= {"hostnames": [address]}
+        self._process = process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tabbyapi.server.engine.child"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            # The second makes it report its progress; llama.cpp does not document it.
+            env=os.environ | {"GGML_NO_BACKTRACE": "1", "LLAMA_SERVER_ROUTER_PORT": "1"},
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        stderr = asyncio.create_task(self._keep_tail(process.stderr))
+        self._readers = [stderr]
+        process.stdin.write(json.dumps(parameters).encode() + b"\n")
+        state = await self._wait_for_load(process.stdout)
+        if not state.get("ready"):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(asyncio.shield(stderr), 2)
+            raise EngineError(self._explain(state, await self._exit_code()))
+        # Its pipe must be kept empty, or a talkative engine would stop.
+        self._readers.append(asyncio.create_task(_drain(process.stdout)))
+        self._native = Native(address, key)
+        self._up.set()
+
+    async def _wait_for_load(self, stdout: asyncio.StreamReader) -> dict[str, Any]:
+        while line := (await stdout.readline()).decode(errors="replace"):
+            if line.startswith(PREFIX):
+                state: dict[str, Any] = json.loads(line[len(PREFIX) :])
+                return state
+            if line.startswith(_ROUTER) and self._on_progress is not None:
+                self._report(line[len(_ROUTER) :])
+        return {}
+
+    def _report(self, text: str) -> None:
+        with contextlib.suppress(ValueError, AttributeError, TypeError):
+            value = _find_value(json.loads(text))
+            if value is not None and self._on_progress is not None:
+                self._on_progress(value)
+
+    async def _exit_code(self) -> int | None:
+        assert self._process is not None
+        with contextlib.suppress(asyncio.TimeoutError):
+            return await asyncio.wait_for(self._process.wait(), 2)
+        return None
+
+    def _explain(self, state: dict[str, Any], code: int | None) -> str:
+        reason = state.get("failed")
+        if state.get("kind") == "import":
+            hint = "Install it with: pip install 'py-tabbyapi[local]'"
+            if "libgomp" in str(reason):
+                hint = "It needs the system's libgomp (Debian, Ubuntu: apt install libgomp1)"
+            return f"{reason}. {hint}"
+        if reason is None:
+            reason = f"the engine's process ended with status {code} while loading"
+        said = [line for line in self._tail if " E " in line or "error" in line.lower()]
+        tail = "\n  ".join(said[-5:] or list(self._tail)[-5:])
+        return f"{self.spec.model} could not be loaded: {reason}" + (f"\n  {tail}" if tail else "")
+
+    async def _watch(self) -> None:
+        """Restart the process whenever it ends by itself."""
+        deaths: deque[float] = deque(maxlen=_MOST_RESTARTS)
+        while True:
+            assert self._process is not None
+            code = await self._process.wait()
+            self._up.clear()
+            log.error("the engine died (status %s); restarting it on %s", code, self.spec.model)
+            await self._end()
+            now = time.monotonic()
+            if len(deaths) == _MOST_RESTARTS and now - deaths[0] < _RESTART_WINDOW:
+                self._failure = EngineError(
+                    f"the engine died {_MOST_RESTARTS} times within {_RESTART_WINDOW:.0f} s"
+                )
+                self._up.set()
+                return
+            deaths.append(now)
+            try:
+                await self._launch()
+                self.restarts += 1
+            except EngineError as error:
+                log.error("%s", error)  # noqa: TRY400 - no traceback: the message says it all
+                await self._end()
+                self._failure = error
+                self._up.set()
+                return
+
+    async def _end(self) -> None:
+        native, self._native = self._native, None
+        if native is not None:
+            await native.close()
+        process = self._process
+        if process is not None and process.returncode is None:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        self._readers = []
+        if process is not None:
+            # asyncio leaves the pipes' transports to the garbage collector otherwise.
+            process._transport.close()  # type: ignore[attr-defined]
+        self._process = None
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = ""
+
+    async def _keep_tail(self, stderr: asyncio.StreamReader) -> None:
+        async for line in stderr:
+            text = line.decode(errors="replace").rstrip()
+            self._tail.append(text[:500])
+            log.debug("engine: %s", text)
+
+
+def _find_value(state: Any) -> float | None:
+    """The number called "value" anywhere in a progress report."""
+    if isinstance(state, dict):
+        if isinstance(state.get("value"), (int, float)):
+            return float(state["value"])
+        for child in state.values():
+            if (found := _find_value(child)) is not None:
+                return found
+    return None
+
+
+async def _drain(stdout: asyncio.StreamReader) -> None:
+    while await stdout.read(65536):
+        pass

@@ -1,0 +1,35 @@
+"""The bounded queue in front of the engine's slots."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .answers import Refused
+
+__all__ = ["Gate"]
+
+_RETRY_AFTER = "2"  # seconds
+
+
+class Gate:
+    """Lets `slots` generations run; `queue` requests may wait beside those that run."""
+
+    def __init__(self, slots: int, queue: int) -> None:
+        self.slot = asyncio.Semaphore(slots)
+        self._most = slots + queue
+        self._inside = 0
+
+    def enter(self) -> None:
+        """Admit a request, or raise `Refused` (503 with Retry-After). `leave` ends it."""
+        if self._inside >= self._most:
+            raise Refused(
+                503,
+                f"The server is busy: {self._inside} requests are running or waiting. "
+                f"Try again later.",
+                headers={"retry-after": _RETRY_AFTER},
+            )
+        self._inside += 1
+
+    def leave(self) -> None:
+        """A request is done."""
+        self._inside -= 1

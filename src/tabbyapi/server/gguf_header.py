@@ -1,0 +1,72 @@
+"""Reads the metadata of a GGUF file without the engine: name, context, template.
+
+Reads the key-value section only, from the start of the file; arrays (the vocabulary) are
+skipped, not kept. Cost: a few milliseconds for a vocabulary of 150,000.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["NotAModelError", "read_header"]
+
+# struct codes of the scalar types, by their number in the format
+_SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
+_STRING, _ARRAY = 8, 9
+_LONGEST = 64 * 1024 * 1024  # no key or string of a sound file comes near
+
+
+class NotAModelError(ValueError):
+    """The file is no GGUF model, or is cut off."""
+
+
+class _Reader:
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.file, self.path = file, path
+
+    def take(self, size: int) -> bytes:
+        data = self.file.read(size) if size <= _LONGEST else b""
+        if len(data) != size:
+            raise NotAModelError(f"{self.path} is cut off or broken: its header ends too early")
+        return data
+
+    def number(self, code: str) -> Any:
+        return struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))[0]
+
+    def string(self) -> str:
+        return self.take(self.number("Q")).decode(errors="replace")
+
+    def value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self.string()
+        if kind == _ARRAY:
+            item, count = self.number("I"), self.number("Q")
+            if item in _SCALARS:
+                self.file.seek(struct.calcsize("<" + _SCALARS[item]) * count, 1)
+            else:
+                for _ in range(count):
+                    self.value(item)
+            return None
+        if kind not in _SCALARS:
+            raise NotAModelError(f"{self.path} is broken: unknown value type {kind} in its header")
+        return self.number(_SCALARS[kind])
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The metadata of the model at `path`; arrays are None. Raises `NotAModelError`, OSError."""
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise NotAModelError(f"{path} is not a GGUF model file")
+        reader = _Reader(file, path)
+        version = reader.number("I")
+        if version not in (2, 3):
+            raise NotAModelError(f"{path} has GGUF version {version}; 2 and 3 can be read")
+        reader.number("Q")  # tensors
+        count = reader.number("Q")
+        header: dict[str, Any] = {}
+        for _ in range(count):
+            key = reader.string()
+            header[key] = reader.value(reader.number("I"))
+        return header

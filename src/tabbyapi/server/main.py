@@ -1,0 +1,209 @@
+"""Runs the server: `serve(settings)`, and `python -m tabbyapi.server.main` for `LocalServer`.
+
+The latter reads its settings as one JSON line on stdin, says where it listens in one JSON line on
+stdout, and ends when stdin closes: so it never outlives whoever started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import json
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from .app import build_app
+from .auth import Keys, load_keys
+from .engine import EngineError
+from .gguf_header import NotAModelError
+from .models import ModelFile, open_model
+from .paths import data_folder
+from .runtime import Runtime
+from .settings import Settings
+
+__all__ = ["ServeError", "serve"]
+
+Stop = Callable[[], None]
+"""Stops the server; may be called from any thread."""
+
+_GRACE_SECONDS = 2  # for requests in flight when the server is stopped
+
+
+class ServeError(Exception):
+    """The server could not start; the message says why and what to do."""
+
+
+def serve(
+    settings: Settings,
+    *,
+    on_listening: Callable[[str, Stop], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Load the model, listen, and serve until stopped (Ctrl-C, or by the function given out).
+
+    `on_listening` gets the URL once requests are answered, and a function that stops the server
+    from any thread. Raises `ServeError`.
+    """
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("tabbyapi").setLevel(settings.log_level.upper())
+    file = _open(settings.model)
+    keys = load_keys(settings)
+    for line in _announcement(settings, keys, file):
+        say(line)
+    listener = _listen(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def started(stop: Stop) -> None:
+        say(f"Listening on {url}")
+        if on_listening is not None:
+            on_listening(url, stop)
+
+    asyncio.run(_run(settings, keys, listener, started))
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, telling when it answers."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[Stop], None]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell(self.stop)
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+async def _run(
+    settings: Settings, keys: Keys, listener: socket.socket, started: Callable[[Stop], None]
+) -> None:
+    app = build_app(settings, keys)
+    runtime: Runtime = app.state.runtime
+    try:
+        await runtime.start()
+    except EngineError as error:
+        listener.close()
+        raise ServeError(str(error)) from None
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",  # the model is loaded above, where a failure can be told plainly
+        access_log=False,
+        log_level=settings.log_level,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    try:
+        await _Server(config, started).serve(sockets=[listener])
+    finally:
+        await runtime.unload()
+
+
+def _open(model: Path | None) -> ModelFile | None:
+    if model is None:
+        return None
+    try:
+        return open_model(model)
+    except FileNotFoundError:
+        raise ServeError(f"There is no model file {model}.") from None
+    except (NotAModelError, OSError) as error:
+        raise ServeError(str(error)) from None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; a taken port is passed over for the next one, as TabbyAPI does."""
+    for candidate in (port, port + 1) if port else (0,):
+        try:
+            return socket.create_server(
+                (host, candidate), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ServeError(f"Cannot listen on {host}:{candidate}: {error.strerror}") from None
+    raise ServeError(f"Ports {port} and {port + 1} of {host} are both taken: choose with --port.")
+
+
+def _announcement(settings: Settings, keys: Keys, file: ModelFile | None) -> list[str]:
+    lines = []
+    if file is None:
+        lines.append("No model is loaded.")
+    elif file.is_demo:
+        lines.append(
+            f"Model: {file.title} ({file.name}). It is only a demonstration and knows nothing; "
+            f"give your own GGUF file with --model."
+        )
+    else:
+        lines.append(f"Model: {file.title} ({file.path}), context {file.context(settings.n_ctx)}.")
+    if not keys.enabled:
+        if not _loopback(settings.host):
+            lines.append(
+                f"Warning: listening on {settings.host} without keys: anyone who reaches this "
+                f"machine can use the model."
+            )
+    elif not (settings.api_keys or settings.admin_key):
+        where = settings.keys_file or data_folder() / "keys.json"
+        lines.append(f"The API key and the admin key are in {where}.")
+    return lines
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def settings_from(values: dict[str, Any]) -> Settings:
+    """Settings from JSON values: paths are strings, tuples are lists."""
+    known = {field.name for field in fields(Settings)}
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise ServeError(f"There is no setting {', '.join(unknown)}.")
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in ("model", "models_dir", "keys_file") and value is not None:
+            value = Path(value)
+        made[name] = tuple(value) if isinstance(value, list) else value
+    return Settings(**made)
+
+
+def main() -> None:
+    """Entry of the process that `LocalServer` starts."""
+
+    def report(**state: object) -> None:
+        print(json.dumps(state), flush=True)
+
+    def listening(url: str, stop: Stop) -> None:
+        def wait_for_parent() -> None:
+            sys.stdin.read()
+            stop()
+
+        threading.Thread(target=wait_for_parent, daemon=True).start()
+        report(url=url)
+
+    try:
+        serve(
+            settings_from(json.loads(sys.stdin.readline())),
+            on_listening=listening,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    except ServeError as error:
+        report(error=str(error))
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

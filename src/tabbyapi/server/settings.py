@@ -1,0 +1,83 @@
+"""Every setting of the local server, in one frozen value."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Settings", "ToolFormat"]
+
+ToolFormat = Literal["auto", "none", "hermes", "qwen3_coder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What `serve` is told.
+
+    Attributes:
+        model: GGUF file to load at start; None starts without a model.
+        models_dir: folder whose `*.gguf` files are listed and can be loaded; default: the
+            folder of `model`.
+        host, port: where to listen. Port 0 takes a free one.
+        api_keys, admin_key: the keys; where both are empty and `auth` is on, keys are generated
+            and kept in `keys_file`.
+        auth: False looks at no key: everyone is admin.
+        n_ctx: context in tokens, shared by all slots; None: the model's, but at most 8192.
+        slots: requests that generate at the same time; more wait.
+        max_queue: requests that may wait for a slot; more are refused with 503.
+        threads: CPU threads of the engine; None: cores - 1.
+        gpu_layers: layers to put on a GPU, if the engine has one; -1: as many as fit.
+        cache_ram_mib: memory for prompts kept for reuse, in MiB.
+        ping_interval: seconds between comments in a stream, 0 for none.
+        streaming: False answers `"stream": true` with one JSON body.
+        reasoning: split reasoning from content: "auto" where the model's template knows the
+            closing tag, "on", "off".
+        reasoning_start, reasoning_end: the tags.
+        tool_format: how the model writes tool calls; "auto" reads it off its template.
+        chat_template: template source to use instead of the model's.
+        inline_loading: lets the `model` field switch models (needs the admin key).
+        dummy_models: names to list that stand for the loaded model.
+        cors_origins: origins a browser may call from; () switches CORS off.
+        max_body_bytes, max_json_depth: limits of a request body.
+        log_level: uvicorn's: "critical", "error", "warning", "info", "debug".
+    """
+
+    model: Path | None = None
+    models_dir: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 5000
+    api_keys: tuple[str, ...] = ()
+    admin_key: str = ""
+    auth: bool = True
+    keys_file: Path | None = None
+    n_ctx: int | None = None
+    slots: int = 4
+    max_queue: int = 64
+    threads: int | None = None
+    gpu_layers: int = -1
+    cache_ram_mib: int = 8192
+    ping_interval: float = 15.0
+    streaming: bool = True
+    reasoning: Literal["auto", "on", "off"] = "auto"
+    reasoning_start: str = "<think>"
+    reasoning_end: str = "</think>"
+    tool_format: ToolFormat = "auto"
+    chat_template: str | None = None
+    inline_loading: bool = False
+    dummy_models: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    max_body_bytes: int = 64 * 1024 * 1024
+    max_json_depth: int = 100
+    log_level: str = "warning"
+
+    @property
+    def engine_threads(self) -> int:
+        """Threads to compute with: all cores but one, which keeps tokens coming under load."""
+        return self.threads or max(1, (os.cpu_count() or 2) - 1)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where models are looked for."""
+        return self.models_dir or (self.model.parent if self.model else None)
