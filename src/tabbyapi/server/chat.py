@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -28,6 +29,8 @@ from .sse import DONE, EventStream, ping, unless_gone
 from .toolcalls import ToolCallSplitter
 
 __all__ = ["chat_completions"]
+
+log = logging.getLogger("tabbyapi.server")
 
 _MOST_CHOICES = 128
 
@@ -130,7 +133,7 @@ async def _job(
     grammar: str | None,
     budget: Budget | None,
 ) -> Job:
-    parameters = sampling_parameters(body)
+    parameters = sampling_parameters(body, loaded.n_ctx)
     strings, ids = stop_conditions(body.stop)
     parameters |= {"cache_prompt": True, "stop": strings}
     if grammar is not None:
@@ -177,6 +180,12 @@ def _aborted(request_id: str, error: _Failure) -> Refused:
     return Refused(503, f"Chat completion {request_id} aborted. {_reason(error)}")
 
 
+def _report(chat: _Chat, error: _Failure) -> None:
+    """Note a failure that is the server's, not the request's."""
+    if not (isinstance(error, EngineRefusal) and error.status == 400):
+        chat.runtime.report(f"Chat completion {chat.id}: {_reason(error)}")
+
+
 def _reason(error: _Failure) -> str:
     if isinstance(error, EngineDied):
         return "The engine stopped while answering; it is restarted, so send the request again."
@@ -196,6 +205,10 @@ async def _pump(chat: _Chat, index: int, mailbox: Mailbox[_Mail]) -> None:
                     mailbox.put((index, step))
     except (EngineDied, EngineRefusal, Refused) as error:
         mailbox.put((index, error))
+    except Exception as error:
+        # A fault of ours: the client must not wait for ever for what this task will never send.
+        log.exception("generation failed")
+        mailbox.put((index, EngineRefusal(f"internal error ({type(error).__name__})")))
 
 
 async def _mail(chat: _Chat, ping_interval: float = 0.0) -> AsyncGenerator[list[_Mail], None]:
@@ -238,7 +251,7 @@ async def _whole(chat: _Chat) -> dict[str, object]:
                     choice.finish(step)
                     remaining -= 1
                 else:
-                    chat.runtime.report(f"Chat completion {chat.id}: {_reason(step)}")
+                    _report(chat, step)
                     raise _aborted(chat.id, step)
             if not remaining:
                 break
@@ -313,7 +326,7 @@ async def _stream(chat: _Chat) -> AsyncGenerator[bytes, None]:
                     remaining -= 1
                     _last(out, chunks, choice, step, chat, alone=not remaining)
                 else:
-                    chat.runtime.report(f"Chat completion {chat.id}: {_reason(step)}")
+                    _report(chat, step)
                     out.append(_failure(chat, step))
                     yield b"".join(out)
                     return

@@ -175,27 +175,26 @@ class _Guided:
             )
         self.reasoned = 0
 
+    @property
+    def held_text(self) -> str:
+        """Text that was generated but is not decided."""
+        return "".join(event.content for event in self.held)
+
     def conditions(self) -> dict[str, Any]:
         """Parameters of the next request."""
         given = self.job.parameters
-        limit = given["n_predict"]
+        limit, done = given["n_predict"], self.tokens + len(self.held)
         changed: dict[str, Any] = {"return_tokens": True}
         if limit > 0:
-            changed["n_predict"] = max(1, limit - self.tokens)
-        if bans := self.bans.get(len(self.text)):
+            changed["n_predict"] = max(1, limit - done)
+        if bans := self.bans.get(len(self.text) + len(self.held_text)):
             changed["n_predict"] = 1
             changed["logit_bias"] = [*given.get("logit_bias", []), *([t, False] for t in bans)]
-        elif self.tokens < self.job.min_tokens:
-            changed["n_predict"] = self.job.min_tokens - self.tokens
-        if self.tokens < self.job.min_tokens:
+        elif done < self.job.min_tokens:
+            changed["n_predict"] = self.job.min_tokens - done
+        if done < self.job.min_tokens:
             changed["ignore_eos"] = True
         return given | changed
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the limit of tokens was reached."""
-        limit = self.job.parameters["n_predict"]
-        return bool(limit > 0 and self.tokens >= limit)
 
     def release(self, count: int) -> list[Piece]:
         """Decide the first `count` held events."""
@@ -212,7 +211,7 @@ class _Guided:
 
     def banned_at(self) -> int | None:
         """Index of the held event in which a banned string begins."""
-        text = "".join(event.content for event in self.held).lower()
+        text = self.held_text.lower()
         places = [at for b in self.job.banned if (at := text.find(b.lower())) >= 0]
         if not places:
             return None
@@ -225,7 +224,7 @@ class _Guided:
 
     def safe(self) -> int:
         """How many held events can no longer be part of a banned string."""
-        text = "".join(event.content for event in self.held).lower()
+        text = self.held_text.lower()
         keep = max((held_back(text, b.lower()) for b in self.job.banned), default=0)
         free, end = len(text) - keep, 0
         for index, event in enumerate(self.held):
@@ -296,10 +295,9 @@ async def _guided(native: Native, job: Job) -> AsyncGenerator[Step, None]:
             ending.tokens, ending.timings = state.tokens, state.timings
             yield ending
             return
-        if again is not None and (pieces := state.release(len(state.held))):
-            yield pieces
         # Tokenized anew rather than collected: the engine does not report every token's id.
-        written = await native.tokenize(state.text, bos=False) if state.text else []
+        so_far = state.text + state.held_text
+        written = await native.tokenize(so_far, bos=False) if so_far else []
         prompt = job.prompt + written
 
 

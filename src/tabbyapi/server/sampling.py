@@ -71,7 +71,7 @@ def alternatives(request: SamplerRequest) -> int | None:
     return min(asked, _MOST_ALTERNATIVES)
 
 
-def sampling_parameters(request: SamplerRequest) -> dict[str, Any]:
+def sampling_parameters(request: SamplerRequest, n_ctx: int) -> dict[str, Any]:
     """Parameters for the engine. Raises `Refused` for fields that contradict each other."""
     given = {name: value for name in _SAME_MEANING if (value := getattr(request, name)) is not None}
     parameters = _NEUTRAL | {_SAME_MEANING[name]: value for name, value in given.items()}
@@ -82,6 +82,9 @@ def sampling_parameters(request: SamplerRequest) -> dict[str, Any]:
     if request.dry_sequence_breakers is not None:
         breakers = request.dry_sequence_breakers
         parameters["dry_sequence_breakers"] = [breakers] if isinstance(breakers, str) else breakers
+    for name in ("repeat_last_n", "dry_penalty_last_n"):
+        if parameters.get(name, 0) < 0:
+            parameters[name] = n_ctx  # the engine has no other word for "all"
     _dynamic_temperature(request, parameters)
     bias = [[token, value] for token, value in (request.logit_bias or {}).items()]
     bias += [[token, False] for token in token_ids(request.banned_tokens)]

@@ -57,6 +57,14 @@ class Timings(msgspec.Struct, gc=False):
     predicted_ms: float = 0.0
 
 
+class Progress(msgspec.Struct, gc=False):
+    """How much of the prompt has been read, in tokens."""
+
+    total: int = 0
+    cache: int = 0
+    processed: int = 0
+
+
 class _Error(msgspec.Struct):
     message: str = ""
     type: str = ""
@@ -73,7 +81,7 @@ class Event(msgspec.Struct, gc=False):
     stopping_word: str = ""
     tokens_predicted: int = 0
     completion_probabilities: list[TokenProbability] | None = None
-    prompt_progress: msgspec.Raw | None = None
+    prompt_progress: Progress | None = None
     timings: Timings | None = None
     error: _Error | None = None
 

@@ -144,7 +144,8 @@ class Engine:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            # The second makes it report its progress; llama.cpp does not document it.
+            # The second, which llama.cpp does not document, makes it report its progress, and
+            # then keep `child` inside the constructor until stdin closes.
             env=os.environ | {"GGML_NO_BACKTRACE": "1", "LLAMA_SERVER_ROUTER_PORT": "1"},
         )
         assert process.stdin is not None
@@ -164,19 +165,19 @@ class Engine:
         self._up.set()
 
     async def _wait_for_load(self, stdout: asyncio.StreamReader) -> dict[str, Any]:
+        """How the load went: what `child` says, or what llama.cpp itself reports."""
         while line := (await stdout.readline()).decode(errors="replace"):
             if line.startswith(PREFIX):
                 state: dict[str, Any] = json.loads(line[len(PREFIX) :])
                 return state
-            if line.startswith(_ROUTER) and self._on_progress is not None:
-                self._report(line[len(_ROUTER) :])
+            if line.startswith(_ROUTER):
+                report = json.loads(line[len(_ROUTER) :])
+                if report.get("state") == "ready":
+                    return {"ready": True}
+                value = report.get("payload", {}).get("value")
+                if self._on_progress is not None and isinstance(value, (int, float)):
+                    self._on_progress(float(value))
         return {}
-
-    def _report(self, text: str) -> None:
-        with contextlib.suppress(ValueError, AttributeError, TypeError):
-            value = _find_value(json.loads(text))
-            if value is not None and self._on_progress is not None:
-                self._on_progress(value)
 
     async def _exit_code(self) -> int | None:
         assert self._process is not None
@@ -254,17 +255,6 @@ class Engine:
             text = line.decode(errors="replace").rstrip()
             self._tail.append(text[:500])
             log.debug("engine: %s", text)
-
-
-def _find_value(state: Any) -> float | None:
-    """The number called "value" anywhere in a progress report."""
-    if isinstance(state, dict):
-        if isinstance(state.get("value"), (int, float)):
-            return float(state["value"])
-        for child in state.values():
-            if (found := _find_value(child)) is not None:
-                return found
-    return None
 
 
 async def _drain(stdout: asyncio.StreamReader) -> None:
