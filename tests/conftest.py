@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tabbyapi.server.local import LocalServer
 
 # How long an example takes depends on what else the machine is doing.
 settings.register_profile("tabbyapi", deadline=None)
 settings.load_profile("tabbyapi")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of random weights: loads in no time and babbles."""
+    from tabbyapi.server.tiny_model import write_random
+
+    return write_random(tmp_path_factory.mktemp("models") / "tiny-random.gguf")
+
+
+@pytest.fixture(scope="session")
+def local_server(tiny_model: Path) -> Iterator[LocalServer]:
+    """The local server with its real engine and the tiny model; `local_server.client()`.
+
+    All tests share it: start one of your own to change its settings, or to unload its model.
+    """
+    from tabbyapi import LocalServer
+
+    with LocalServer(model=tiny_model) as server:
+        yield server
