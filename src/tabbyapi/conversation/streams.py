@@ -12,7 +12,6 @@ from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
 from .core import Core, Pending
 
 if TYPE_CHECKING:
-    from ..services.chat import chat_stream_call as chat_stream_call
     from ..streams import AsyncStream, Stream
     from .twins import AsyncConversation, Conversation
 
@@ -60,7 +59,6 @@ class ConversationStream:
     ) -> None:
         self._end = _End(conversation, pending)
         self._stream = stream
-        self._iterator: Iterator[Chunk] | None = None
 
     @property
     def response(self) -> ChatCompletionResponse:
@@ -85,9 +83,14 @@ class ConversationStream:
         self._end.settle(self._stream, complete=True)
 
     def __next__(self) -> Chunk:
-        if self._iterator is None:
-            self._iterator = iter(self)
-        return next(self._iterator)
+        try:
+            return next(self._stream)
+        except StopIteration:
+            self._end.settle(self._stream, complete=True)
+            raise
+        except StreamError:
+            self._end.settle(self._stream, complete=False)
+            raise
 
     def text_deltas(self) -> Iterator[str]:
         """The text of each chunk that has any, of its first choice."""
