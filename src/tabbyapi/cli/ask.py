@@ -1,0 +1,108 @@
+"""`tabbyapi ask`: one question, one answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .connect import Server, connected, server_options
+from .failures import SERVER_ERROR, warn
+from .params import generation_options
+
+if TYPE_CHECKING:
+    from ..types.chat import ChatCompletionResponse
+    from ..types.messages import ChatMessage
+
+__all__ = ["ask"]
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[QUESTION]...")
+@server_options
+@generation_options
+@click.option(
+    "--file",
+    "-f",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Put a text file beside the question. Repeatable.",
+)
+@click.option(
+    "--schema",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A JSON schema the answer must satisfy; prints that JSON and nothing else.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the server's whole answer as JSON.")
+@click.option("--no-stream", is_flag=True, help="Wait for the whole answer, then print it.")
+def ask(
+    words: tuple[str, ...],
+    server: Server,
+    system: str | None,
+    params: dict[str, Any],
+    files: tuple[Path, ...],
+    schema: Path | None,
+    as_json: bool,
+    no_stream: bool,
+) -> None:
+    """Ask one question; the answer goes to standard output.
+
+    Standard input, if it is not a terminal, is put below the question (or is the question).
+
+    \b
+    tabbyapi ask "Why is the sky blue?"
+    git diff | tabbyapi ask "Write a commit message"
+    tabbyapi ask "Name three rivers" --schema rivers.schema.json | jq .
+
+    Exit status: 0 answered, 1 the server's error, 2 usage, 3 not reachable, 130 interrupted.
+    """
+    from .inputs import question_of, schema_of
+    from .output import lenient, write_answer
+
+    lenient(sys.stdin, sys.stdout)
+    messages = _messages(system, question_of(" ".join(words), files))
+    if schema is not None:
+        params = {**params, "json_schema": schema_of(schema)}
+    with connected(server) as client:
+        if as_json or no_stream or schema is not None:
+            answer = client.chat.create(messages, **params)
+            if as_json:
+                _print_json(answer)
+            else:
+                write_answer([answer.text])
+        else:
+            with client.chat.create_stream(messages, **params) as stream:
+                write_answer(stream.text_deltas())
+            answer = stream.response
+    if schema is not None:
+        _check_json(answer)
+    elif answer.finish_reason == "length":
+        warn("(the answer was cut off at its longest; --max-tokens N allows more)")
+
+
+def _messages(instructions: str | None, question: Any) -> list[ChatMessage]:
+    from ..types.messages import system, user
+
+    return [system(instructions), user(question)] if instructions else [user(question)]
+
+
+def _print_json(answer: ChatCompletionResponse) -> None:
+    import msgspec
+
+    text = msgspec.json.format(msgspec.json.encode(answer), indent=2)
+    click.echo(text.decode())
+
+
+def _check_json(answer: ChatCompletionResponse) -> None:
+    """A script reads what was printed: it must learn when that is no JSON."""
+    try:
+        json.loads(answer.text)
+    except ValueError:
+        cut = answer.finish_reason == "length"
+        why = "it was cut off; --max-tokens N allows more" if cut else "the server did not hold it"
+        warn(f"Error: the answer is not valid JSON: {why}.")
+        click.get_current_context().exit(SERVER_ERROR)

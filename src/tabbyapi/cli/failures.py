@@ -1,0 +1,102 @@
+"""What a person reads when something fails, and the exit status that a script sees.
+
+1  the server (or the model) said no
+2  the request could not be sent as it was given
+3  no server could be reached
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    ConnectError,
+    ContextLengthError,
+    ModelNotLoadedError,
+    PermissionDeniedError,
+    RequestError,
+    StreamError,
+    TabbyError,
+    ValidationError,
+)
+
+__all__ = ["SERVER_ERROR", "UNREACHABLE", "USAGE", "explain", "report", "status_of", "warn"]
+
+SERVER_ERROR, USAGE, UNREACHABLE = 1, 2, 3
+
+
+def warn(text: str) -> None:
+    """A line for the person, beside the output."""
+    click.echo(text, err=True)
+
+
+def report(error: Exception) -> int:
+    """Says on standard error what went wrong; returns the exit status."""
+    sys.stdout.flush()
+    warn(click.style("Error:", fg="red", bold=True) + " " + explain(error))
+    return status_of(error)
+
+
+def status_of(error: Exception) -> int:
+    """The exit status that an error stands for."""
+    if isinstance(error, ValidationError | OSError) and not isinstance(error, RequestError):
+        return USAGE
+    if isinstance(error, RequestError) and not isinstance(error, StreamError):
+        return SERVER_ERROR if error.answered else UNREACHABLE
+    return SERVER_ERROR
+
+
+def explain(error: Exception) -> str:
+    """The error in words, with what to do about it from a terminal."""
+    if isinstance(error, ConnectError):
+        return _unreachable(error)
+    if isinstance(error, StreamError):
+        return str(error)
+    if isinstance(error, APIError):
+        return _refused(error)
+    if isinstance(error, TabbyError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}"
+    return (
+        f"{type(error).__name__}: {error}\n"
+        "This is a fault of tabbyapi itself. TABBY_DEBUG=1 shows where it happened."
+    )
+
+
+def _unreachable(error: ConnectError) -> str:
+    from .connect import origin_of_address
+
+    what, _, _ = error.message.partition(". Is TabbyAPI")
+    return (
+        f"{what}.\n"
+        f"  The address is {origin_of_address()}.\n"
+        "  Say where your server is with --url http://HOST:PORT, or start one on this machine: "
+        "tabbyapi serve"
+    )
+
+
+def _refused(error: APIError) -> str:
+    text = f"{error.message}"
+    if error.url:
+        text = f"{error.method} {error.url}: {error.status_code} {error.message}"
+    text += "".join(f"\n  {line}" for line in error.details)
+    hint = _hint(error)
+    return f"{text}\n  {hint}" if hint else text
+
+
+def _hint(error: APIError) -> str:
+    if isinstance(error, PermissionDeniedError):
+        return "This needs the server's admin key: --admin-key KEY, or TABBY_ADMIN_KEY."
+    if isinstance(error, AuthenticationError):
+        return "Give the server's key with --api-key KEY, or in TABBY_API_KEY."
+    if isinstance(error, ContextLengthError):
+        return "The conversation is too long for the model: start anew, or lower --max-tokens."
+    if isinstance(error, ModelNotLoadedError):
+        return "The server runs, but holds no model: load one there."
+    hint = error.hint
+    return f"{hint[0].upper()}{hint[1:]}." if hint else ""

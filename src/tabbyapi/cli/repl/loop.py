@@ -1,0 +1,122 @@
+"""The conversation itself: read a turn, show the answer, and again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from ...errors import TabbyError, ValidationError
+from ...types.messages import ContentLike
+from .. import sessions
+from ..dialogue import Dialogue
+from ..failures import explain, warn
+from .answer import describe_end, follow
+from .commands import Leave, Refused, perform
+from .prompt import make_prompt
+from .room import Room
+
+__all__ = ["talk"]
+
+
+def talk(dialogue: Dialogue, *, resume: bool = False, session: str | None = None) -> None:
+    """Talks until Ctrl-D, /quit, or Ctrl-C twice at an empty prompt.
+
+    Raises:
+        ValidationError: `session` is no name for a conversation, or there is none to resume.
+    """
+    room = _room(dialogue, resume=resume, session=session)
+    prompt = make_prompt(room)
+    room.say("Enter sends, Alt-Enter breaks the line, Ctrl-C stops an answer, /help says the rest.")
+    leaving = False
+    while True:
+        draft, room.draft = room.draft, ""
+        try:
+            text = prompt.prompt(default=draft).strip()
+            leaving = False
+            _react(room, text)
+        except KeyboardInterrupt:
+            if leaving:
+                return
+            leaving = True
+            room.say("Ctrl-C again, or Ctrl-D, leaves.")
+        except (EOFError, Leave):
+            return
+
+
+def _room(dialogue: Dialogue, *, resume: bool, session: str | None) -> Room:
+    if resume and session is None:
+        session = sessions.latest()
+        if session is None:
+            raise ValidationError("there is no conversation to go on with yet", field="continue")
+    room = Room(dialogue, session or sessions.fresh_name())
+    if session is not None and (resume or sessions.path_of(session).exists()):
+        given = dialogue.instructions
+        room.resume(session)
+        if given:  # said on the command line just now
+            dialogue.instructions = given
+    return room
+
+
+def _react(room: Room, text: str) -> None:
+    """Does what a line asks for: a command, or a turn."""
+    say: ContentLike | None = text
+    try:
+        if text.startswith("/") and not text.startswith("//"):
+            say = perform(room, text[1:])
+        elif text.startswith("//"):
+            say = text[1:]  # a turn that begins with a slash
+        if say and room.pending and isinstance(say, str):
+            say, room.pending = [say, *room.pending], []
+        if say:
+            _answer(room, say)
+    except Refused as refusal:
+        room.say(str(refusal))
+    except (TabbyError, OSError) as error:
+        warn(f"Error: {explain(error)}")
+
+
+def _answer(room: Room, content: ContentLike) -> None:
+    """Sends a turn and shows the answer; Ctrl-C stops it and keeps what came."""
+    before = len(room.dialogue.messages)
+    view = room.view()
+    stopped = False
+    with _quiet_keyboard():
+        try:
+            with room.dialogue.turn(content) as stream:
+                try:
+                    stopped = not follow(stream, stream.close, view)
+                except TabbyError:
+                    view.finish()
+                    raise
+        except KeyboardInterrupt:  # before the answer began
+            stopped = True
+        kept = room.dialogue.last if len(room.dialogue.messages) > before else None
+        view.finish(describe_end(kept, stopped=stopped))
+    if kept is not None:
+        room.model = kept.model or room.model
+        room.save()
+    room.write("\n")
+
+
+@contextlib.contextmanager
+def _quiet_keyboard() -> Iterator[None]:
+    """What is typed meanwhile waits for the next prompt instead of showing inside the answer."""
+    try:
+        import termios
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    terminal = sys.stdin.fileno()
+    if not os.isatty(terminal):
+        yield
+        return
+    before = termios.tcgetattr(terminal)
+    quiet = termios.tcgetattr(terminal)
+    quiet[3] &= ~(termios.ECHO | termios.ICANON)  # Ctrl-C stays a signal
+    termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSANOW, before)

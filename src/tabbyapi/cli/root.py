@@ -1,0 +1,72 @@
+"""The `tabbyapi` command: finds the subcommand, and ends every failure as a sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .._version import __version__
+
+__all__ = ["main"]
+
+_COMMANDS = ("chat", "ask", "serve")
+"""In the order of `--help`. The module of the same name holds a function of that name."""
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_READER_LEFT = 141  # 128 + SIGPIPE
+
+
+class _Program(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo(err=True)
+            ctx.exit(_INTERRUPTED)
+        except BrokenPipeError:
+            # Whoever read our output has left (`| head`). Nothing may be flushed to it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(_READER_LEFT)
+        except Exception as error:
+            if os.environ.get("TABBY_DEBUG"):
+                raise
+            from .failures import report
+
+            ctx.exit(report(error))
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit status: 0 done, 1 the server's error, 2 usage, 3 not reachable, 130 interrupted.",
+)
+@click.version_option(__version__, prog_name="tabbyapi")
+def main() -> None:
+    """Talk to TabbyAPI servers, and serve models on this machine.
+
+    \b
+    tabbyapi chat                          a conversation
+    tabbyapi ask "Why is the sky blue?"    one answer
+    git diff | tabbyapi ask "Review this"  arguments and standard input together
+    tabbyapi serve --model model.gguf      a server on this machine
+
+    A server is found by --url, then by TABBY_API_ENDPOINT, then on port 5000 of this machine. Its
+    key is --api-key, or TABBY_API_KEY.
+    """

@@ -1,0 +1,88 @@
+"""`tabbyapi serve`: the local server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .embedded import LOCAL_EXTRA, local_extra_missing
+
+__all__ = ["serve"]
+
+
+@click.command()
+@click.option("--model", "-m", metavar="FILE", help="GGUF file to serve. Default: a tiny demo.")
+@click.option(
+    "--models-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of GGUF files to list and load from. Default: that of the model.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5000,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option("--api-key", "api_keys", multiple=True, metavar="KEY", help="API key. Repeatable.")
+@click.option("--admin-key", default="", metavar="KEY", help="Key for loading models and the like.")
+@click.option("--no-auth", is_flag=True, help="Ask nobody for a key.")
+@click.option("--ctx", "n_ctx", type=click.IntRange(8), metavar="N", help="Context, in tokens.")
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 256),
+    default=4,
+    show_default=True,
+    help="Requests answered at the same time.",
+)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads of the engine.")
+@click.option(
+    "--gpu-layers", type=int, default=-1, metavar="N", help="Layers on the GPU; -1: all that fit."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["critical", "error", "warning", "info", "debug"]),
+    default="warning",
+    show_default=True,
+)
+def serve(
+    model: str | None,
+    models_dir: Path | None,
+    api_keys: tuple[str, ...],
+    no_auth: bool,
+    **options: Any,
+) -> None:
+    """Serve a model on this machine, with TabbyAPI's protocol.
+
+    \b
+    tabbyapi serve --model ~/models/qwen3-4b-q4.gguf
+    tabbyapi serve --model model.gguf --host 0.0.0.0 --port 8080 --ctx 16384
+
+    Without keys of your own, keys are made up once and kept in a file that only you can read;
+    tabbyapi on this machine finds them there. Ctrl-C stops the server.
+    """
+    missing = local_extra_missing()
+    if missing is not None:
+        raise click.ClickException(f"the local server is not installed ({missing}): {LOCAL_EXTRA}")
+    if no_auth and (api_keys or options["admin_key"]):
+        raise click.UsageError("--no-auth asks for no key, so --api-key and --admin-key are idle")
+    from ..server.main import ServeError
+    from ..server.main import serve as run
+    from ..server.models import default_model
+    from ..server.settings import Settings
+
+    path = default_model() if model is None and models_dir is None else _path(model)
+    settings = Settings(
+        model=path, models_dir=models_dir, api_keys=api_keys, auth=not no_auth, **options
+    )
+    try:
+        run(settings, say=lambda line: click.echo(line))
+    except ServeError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _path(model: str | None) -> Path | None:
+    return None if model is None else Path(model).expanduser()
