@@ -63,6 +63,7 @@ class LocalServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a Ctrl-C in the terminal is meant for our caller
         )
         atexit.register(self.stop)
         stdin, stdout = _pipes(process)

@@ -11,12 +11,14 @@ import errno
 import ipaddress
 import json
 import logging
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -83,6 +85,12 @@ class _Server(uvicorn.Server):
         self._tell(self.stop)
 
     def stop(self) -> None:
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not noted down as uvicorn does: it would raise the signal again in the end, and
+        # interrupt the unloading of the model.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
 
@@ -198,7 +206,7 @@ def main() -> None:
         serve(
             settings_from(json.loads(sys.stdin.readline())),
             on_listening=listening,
-            say=lambda line: print(line, file=sys.stderr, flush=True),
+            say=logging.getLogger("tabbyapi.server").info,  # our starter knows what it asked for
         )
     except ServeError as error:
         report(error=str(error))

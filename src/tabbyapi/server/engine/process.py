@@ -144,6 +144,7 @@ class Engine:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C in the terminal is for the server to act on
             # The second, which llama.cpp does not document, makes it report its progress, and
             # then keep `child` inside the constructor until stdin closes.
             env=os.environ | {"GGML_NO_BACKTRACE": "1", "LLAMA_SERVER_ROUTER_PORT": "1"},
