@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .images import image as image
     from .protocol.retry import Retry as Retry
     from .protocol.retry import RetryPolicy as RetryPolicy
+    from .server.local import LocalServer as LocalServer
     from .streams import AsyncStream as AsyncStream
     from .streams import Stream as Stream
     from .structured import Parsed as Parsed
@@ -100,6 +101,7 @@ _HOMES = {
     "StreamError StreamInterruptedError StreamTimeout TabbyError ToolLoopError ValidationError",
     "images": "image",
     "protocol.retry": "Retry RetryPolicy",
+    "server.local": "LocalServer",
     "streams": "AsyncStream Stream",
     "structured": "Parsed schema_of",
     "tools": "Tool ToolRun tool_of",
