@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
+import re
 from typing import Annotated, Any, Literal
 
 import annotated_types
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from llguidance import LLMatcher
 
 from tabbyapi import errors
-from tabbyapi.structured import schema_of
+from tabbyapi.structured import read, schema_of
 
 from .kinds import (
     Address,
@@ -145,6 +149,14 @@ def test_a_class_that_contains_itself_refers_to_its_definition() -> None:
     assert items == {"$ref": "#/$defs/Node"}
 
 
+@pytest.mark.parametrize("key", [Literal["g", "pc"], Unit], ids=["literal", "enum"])
+@pytest.mark.parametrize("value", [int, City], ids=["plain", "pydantic"])
+def test_a_mapping_with_known_keys_lists_them(key: Any, value: Any) -> None:
+    schema = schema_of(dict[key, value])
+    assert sorted(schema["properties"]) == ["g", "pc"]
+    assert schema["additionalProperties"] is False
+
+
 def test_renamed_fields_go_by_the_name_in_the_json() -> None:
     field = {"type": "string", "description": "the given one"}
     assert schema_of(Renamed)["properties"] == {"firstName": field}
@@ -175,3 +187,38 @@ def test_a_type_that_json_cannot_hold_is_refused_with_what_to_use_instead(tp: An
     with pytest.raises(errors.ValidationError, match="msgspec Struct") as caught:
         schema_of(tp)
     assert caught.value.field == "json_schema"
+
+
+DAYS = st.dates() | st.sampled_from([datetime.date(2000, 2, 29), datetime.date(1, 1, 1)])
+
+
+@given(DAYS, st.times(), st.timedeltas(datetime.timedelta(0), datetime.timedelta(99999)))
+def test_every_date_time_and_duration_can_be_written(
+    day: datetime.date, time: datetime.time, span: datetime.timedelta
+) -> None:
+    schema = schema_of(Everything)["properties"]
+    whole_seconds = datetime.timedelta(days=span.days, seconds=span.seconds)
+    moment = datetime.datetime.combine(day, time, datetime.UTC)
+    values = {"day": day, "at": time, "when": moment, "lasts": whole_seconds}
+    for name, value in values.items():
+        assert re.search(schema[name]["pattern"], msgspec.to_builtins(value)), name
+
+
+@given(st.from_regex(schema_of(datetime.datetime)["pattern"], fullmatch=True))
+def test_every_date_time_that_the_schema_allows_can_be_read(text: str) -> None:
+    read(f'"{text.strip()}"', datetime.datetime)
+    read(f'"{text[:10]}"', datetime.date)
+
+
+@pytest.mark.parametrize(
+    ("tp", "text"),
+    [
+        (datetime.date, "2023-02-29"),
+        (datetime.date, "1900-02-29"),
+        (datetime.date, "2023-04-31"),
+        (datetime.time, "12:00:60"),
+        (datetime.datetime, "2023-01-01 00:00:00"),
+    ],
+)
+def test_a_date_that_does_not_exist_is_not_allowed(tp: Any, text: str) -> None:
+    assert re.search(schema_of(tp)["pattern"], text) is None

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PATTERNS", "hoist", "portable"]
+__all__ = ["hoist", "portable", "string_format"]
+
+_DAY = (
+    "((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+    "|02-(0[1-9]|1[0-9]|2[0-8]))"
+)
+_YEAR = "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+_LEAP_YEAR = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([13579][26]|[2468][048]|0[48])00)"
+_DATE = f"({_YEAR}-{_DAY}|{_LEAP_YEAR}-02-29)"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+_ZONE = "(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
 
 PATTERNS = {
-    "base64": ("^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"),
+    "base64": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    "date": f"^{_DATE}$",
+    "date-time": f"^{_DATE}T{_TIME}{_ZONE}$",
     "decimal": r"^-?(0|[1-9][0-9]{0,27})(\.[0-9]{1,28})?$",
     "duration": (
         "^P([0-9]{1,5}D|([0-9]{1,5}D)?T([0-9]{1,5}H([0-9]{1,5}M)?([0-9]{1,5}S)?"
         "|[0-9]{1,5}M([0-9]{1,5}S)?|[0-9]{1,5}S))$"
     ),
+    "local date-time": f"^{_DATE}T{_TIME}$",
+    "local time": f"^{_TIME}$",
+    "time": f"^{_TIME}{_ZONE}$",
 }
-"""For types that JSON writes as strings: every string that matches can be read back."""
+"""For types that JSON writes as strings. Every string that matches can be read back, which is
+not so of the formats of JSON schema: they allow leap seconds, and 30 February.
+"""
 
 _FORMATS = {
-    "date", "date-time", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid",
+    "date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid",
 }  # fmt: skip
 _DROPPED = {"uniqueItems", "propertyNames", "discriminator", "contentMediaType", "writeOnly"}
 # Their values are names or data, not schemas.
@@ -25,42 +42,56 @@ _MAPS = {"properties", "$defs", "patternProperties"}
 _DATA = {"default", "examples", "enum", "const", "required"}
 
 
-def portable(node: Any) -> Any:
+def portable(schema: dict[str, Any], *, exact: bool) -> dict[str, Any]:
     """The schema without keywords that would make an engine drop the whole constraint.
 
-    A dropped keyword is checked all the same when the answer is read.
+    A dropped keyword is checked all the same when the answer is read. `exact` puts patterns in
+    the place of formats.
     """
-    if isinstance(node, list):
-        return [portable(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    schema: dict[str, Any] = {}
-    for keyword, value in node.items():
-        if keyword in _DROPPED:
-            continue
-        if keyword in _MAPS:
-            schema[keyword] = {name: portable(each) for name, each in value.items()}
-        elif keyword in _DATA:
-            schema[keyword] = value
-        elif keyword == "oneOf":
-            schema["anyOf"] = portable(value)
-        elif keyword == "format":
-            schema.update(_format(value))
-        elif keyword == "contentEncoding":
-            schema["pattern"] = PATTERNS["base64"]
-        else:
-            schema[keyword] = portable(value)
-    if "properties" in schema:
-        schema.setdefault("additionalProperties", False)
-    return schema
+    definitions = schema.get("$defs", {})
+
+    def rewritten(node: Any) -> Any:
+        if isinstance(node, list):
+            return [rewritten(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        kept: dict[str, Any] = {}
+        for keyword, value in node.items():
+            if keyword in _DROPPED:
+                continue
+            if keyword in _MAPS:
+                kept[keyword] = {name: rewritten(each) for name, each in value.items()}
+            elif keyword in _DATA:
+                kept[keyword] = value
+            elif keyword == "oneOf":
+                kept["anyOf"] = rewritten(value)
+            elif keyword == "format":
+                kept.update(string_format(value, exact=exact))
+            elif keyword == "contentEncoding":
+                kept.update(string_format(value, exact=True))
+            else:
+                kept[keyword] = rewritten(value)
+        names = _key_names(node.get("propertyNames", {}), definitions)
+        if names and "additionalProperties" in kept:  # a mapping whose keys are known
+            kept["properties"] = dict.fromkeys(names, kept.pop("additionalProperties"))
+        if "properties" in kept:
+            kept.setdefault("additionalProperties", False)
+        return kept
+
+    whole: dict[str, Any] = rewritten(schema)
+    return whole
 
 
-def _format(value: Any) -> dict[str, Any]:
-    if value in _FORMATS:
-        return {"format": value}
-    if value == "duration":
-        return {"pattern": PATTERNS["duration"]}
-    return {}
+def _key_names(keys: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
+    keys = definitions.get(keys.get("$ref", "").removeprefix("#/$defs/"), keys)
+    return [str(name) for name in keys.get("enum", [keys["const"]] if "const" in keys else [])]
+
+
+def string_format(name: str, *, exact: bool) -> dict[str, Any]:
+    """The keyword for a kind of string: a pattern if there is one and `exact`, else a format."""
+    if name in PATTERNS and (exact or name not in _FORMATS):
+        return {"pattern": PATTERNS[name]}
+    return {"format": name} if name in _FORMATS else {}
 
 
 def hoist(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from msgspec import inspect as mi
 from ..errors import ValidationError
 from . import notes
 from .foreign import adapter
-from .portable import PATTERNS, hoist, portable
+from .portable import hoist, portable, string_format
 
 __all__ = ["Schema", "schema_of", "schemas_of", "type_name"]
 
@@ -47,7 +47,7 @@ def schema_of(tp: Any) -> Schema:
 
 
 def _build(tp: Any) -> Schema:
-    (schema,), definitions = schemas_of([tp])
+    (schema,), definitions = schemas_of([tp], exact=True)
     name = schema.get("$ref", "").removeprefix("#/$defs/")
     if name and len(schema) == 1 and not _refers(definitions, schema["$ref"]):
         schema = definitions.pop(name)
@@ -57,9 +57,13 @@ def _build(tp: Any) -> Schema:
 _cached = functools.lru_cache(maxsize=256)(_build)
 
 
-def schemas_of(types: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
-    """Schemas of several types, and the definitions that they share."""
-    builder = _Builder()
+def schemas_of(types: Sequence[Any], *, exact: bool) -> tuple[list[Schema], dict[str, Schema]]:
+    """Schemas of several types, and the definitions that they share.
+
+    Dates and the like are described by patterns if `exact`, for an engine that enforces them to
+    the letter; otherwise by formats, which a model that reads the schema knows.
+    """
+    builder = _Builder(exact=exact)
     return [builder.of_type(tp) for tp in types], builder.definitions
 
 
@@ -72,7 +76,8 @@ def _refers(node: Any, ref: str) -> bool:
 class _Builder:
     """Turns types into schemas and collects the definitions of classes and enums by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool) -> None:
+        self._exact = exact
         self.definitions: dict[str, Schema] = {}
         self._names: dict[Any, str] = {}
 
@@ -93,7 +98,7 @@ class _Builder:
         return {**schema, **notes.annotation_notes(tp)}
 
     def _of_model(self, tp: Any, model: Any) -> Schema:
-        schema = hoist(portable(model.json_schema()), self.definitions)
+        schema = hoist(portable(model.json_schema(), exact=self._exact), self.definitions)
         if "properties" not in schema:
             return schema
         if self.definitions.get(name := type_name(tp)) == schema:  # another model brought it
@@ -116,19 +121,19 @@ class _Builder:
                 pattern = {"pattern": node.pattern} if node.pattern else {}
                 return {"type": "string", **_sizes(node, "Length"), **pattern}
             case mi.DateTimeType():
-                return {"type": "string", "format": "date-time"}
+                return self._string("local date-time" if node.tz is False else "date-time")
             case mi.TimeType():
-                return {"type": "string", "format": "time"}
+                return self._string("time" if node.tz else "local time")
             case mi.DateType():
-                return {"type": "string", "format": "date"}
+                return self._string("date")
             case mi.UUIDType():
-                return {"type": "string", "format": "uuid"}
+                return self._string("uuid")
             case mi.TimeDeltaType():
-                return {"type": "string", "pattern": PATTERNS["duration"]}
+                return self._string("duration")
             case mi.DecimalType():
-                return {"type": "string", "pattern": PATTERNS["decimal"]}
+                return self._string("decimal")
             case mi.BytesType() | mi.ByteArrayType() | mi.MemoryViewType():
-                return {"type": "string", "pattern": PATTERNS["base64"]}
+                return self._string("base64")
             case mi.LiteralType():
                 return {"enum": list(node.values)}
             case mi.UnionType():
@@ -156,6 +161,9 @@ class _Builder:
             "an attrs class or a pydantic model.",
             field="json_schema",
         )
+
+    def _string(self, kind: str) -> Schema:
+        return {"type": "string", **string_format(kind, exact=self._exact)}
 
     def _definition(self, cls: Any, build: Any) -> Schema:
         name = self._names.get(cls)
@@ -204,6 +212,10 @@ class _Builder:
         if isinstance(key, mi.IntType):
             by_key = {"^(0|-?[1-9][0-9]{0,17})$": values}
             return {"type": "object", "patternProperties": by_key, **_closed(sizes)}
+        if isinstance(key, mi.LiteralType | mi.EnumType):
+            names = key.values if isinstance(key, mi.LiteralType) else _values(key.cls)
+            by_name = {str(name): values for name in names}
+            return {"type": "object", "properties": by_name, **_closed(sizes)}
         return {"type": "object", "additionalProperties": values, **sizes}
 
 
@@ -235,7 +247,11 @@ def _fixed_array(items: list[Schema]) -> Schema:
 
 
 def _enum(cls: Any) -> Schema:
-    return {**_heading(cls, cls), "enum": [member.value for member in cls]}
+    return {**_heading(cls, cls), "enum": _values(cls)}
+
+
+def _values(cls: Any) -> list[Any]:
+    return [member.value for member in cls]
 
 
 def _heading(origin: Any, cls: Any) -> Schema:

@@ -215,7 +215,7 @@ class _Schemas:
 
 def _schemas(name: str, types: list[Any]) -> _Schemas:
     try:
-        return _Schemas(*schemas_of(types))
+        return _Schemas(*schemas_of(types, exact=False))
     except ValidationError as error:
         raise ValidationError(f"the tool {name}: {error.message}", field="tools") from error
 
