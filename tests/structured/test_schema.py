@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import json
 import re
+import typing
 from typing import Annotated, Any, Literal
 
 import annotated_types
@@ -182,7 +183,12 @@ def test_metadata_that_cannot_be_hashed_is_no_obstacle() -> None:
     assert schema_of(Annotated[int, {"unit": "m"}]) == {"type": "integer"}
 
 
-@pytest.mark.parametrize("tp", [object, Recipe | Ingredient, complex, list["Missing"]], ids=str)  # type: ignore[name-defined] # noqa: F821
+MISSING = typing.ForwardRef("Missing")
+
+
+@pytest.mark.parametrize(
+    "tp", [object, Recipe | Ingredient, complex, 5, "Recipe", list[MISSING]], ids=str
+)
 def test_a_type_that_json_cannot_hold_is_refused_with_what_to_use_instead(tp: Any) -> None:
     with pytest.raises(errors.ValidationError, match="msgspec Struct") as caught:
         schema_of(tp)

@@ -272,7 +272,7 @@ def _default(field: mi.Field) -> Schema:
 
 def type_name(tp: Any) -> str:
     """`Recipe`, `Page[Recipe]`: a type as people write it, without modules."""
-    return re.sub(r"[\w<>.]+\.", "", str(tp)) if get_args(tp) else tp.__name__
+    return re.sub(r"[\w<>.]+\.", "", str(tp)) if get_args(tp) else getattr(tp, "__name__", repr(tp))
 
 
 def _free_name(name: str, taken: Iterable[str]) -> str:
