@@ -13,6 +13,7 @@ from .chat import chat_completions
 from .requests import ChatCompletionRequest
 from .routing import body_route, not_allowed, not_found, route
 from .runtime import Runtime
+from .service_routes import service_routes
 from .settings import Settings
 
 __all__ = ["build_app", "routes"]
@@ -29,6 +30,7 @@ def routes(runtime: Runtime) -> list[BaseRoute]:
         route(runtime, "/v1/model/list", info.model_list),
         route(runtime, "/v1/model", info.current_model, needs_model=True),
         body_route(runtime, "/v1/chat/completions", chat_completions, ChatCompletionRequest),
+        *service_routes(runtime),
     ]
 
 

@@ -7,14 +7,20 @@ skipped, not kept. Cost: a few milliseconds for a vocabulary of 150,000.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["NotAModelError", "read_header"]
+__all__ = ["CONTROL", "NotAModelError", "read_header", "read_token_types"]
 
 # struct codes of the scalar types, by their number in the format
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 _STRING, _ARRAY = 8, 9
+_TOKEN_TYPES = "tokenizer.ggml.token_type"
+
+CONTROL = 3
+"""The type of tokens that are markup, such as `<|im_end|>`."""
+
 _LONGEST = 64 * 1024 * 1024  # no key or string of a sound file comes near
 
 
@@ -38,6 +44,13 @@ class _Reader:
     def string(self) -> str:
         return self.take(self.number("Q")).decode(errors="replace")
 
+    def integers(self) -> list[int]:
+        item, count = self.number("I"), self.number("Q")
+        if item not in _SCALARS:
+            raise NotAModelError(f"{self.path} is broken: token types that are no numbers")
+        data = self.take(struct.calcsize("<" + _SCALARS[item]) * count)
+        return [int(number) for (number,) in struct.iter_unpack("<" + _SCALARS[item], data)]
+
     def value(self, kind: int) -> Any:
         if kind == _STRING:
             return self.string()
@@ -57,16 +70,29 @@ class _Reader:
 def read_header(path: Path) -> dict[str, Any]:
     """The metadata of the model at `path`; arrays are None. Raises `NotAModelError`, OSError."""
     with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise NotAModelError(f"{path} is not a GGUF model file")
         reader = _Reader(file, path)
-        version = reader.number("I")
-        if version not in (2, 3):
-            raise NotAModelError(f"{path} has GGUF version {version}; 2 and 3 can be read")
-        reader.number("Q")  # tensors
-        count = reader.number("Q")
-        header: dict[str, Any] = {}
-        for _ in range(count):
-            key = reader.string()
-            header[key] = reader.value(reader.number("I"))
-        return header
+        return {key: reader.value(kind) for key, kind in _entries(reader)}
+
+
+def read_token_types(path: Path) -> list[int]:
+    """The type of each token of the vocabulary, [] if the model does not tell."""
+    with path.open("rb") as file:
+        reader = _Reader(file, path)
+        for key, kind in _entries(reader):
+            if key == _TOKEN_TYPES and kind == _ARRAY:
+                return reader.integers()
+            reader.value(kind)
+    return []
+
+
+def _entries(reader: _Reader) -> Iterator[tuple[str, int]]:
+    """Name and type of each entry; whoever asks for the next one has read the value before."""
+    path = reader.path
+    if reader.file.read(4) != b"GGUF":
+        raise NotAModelError(f"{path} is not a GGUF model file")
+    version = reader.number("I")
+    if version not in (2, 3):
+        raise NotAModelError(f"{path} has GGUF version {version}; 2 and 3 can be read")
+    reader.number("Q")  # tensors
+    for _ in range(reader.number("Q")):
+        yield reader.string(), reader.number("I")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from .answers import Refused
 from .auth import Keys
 from .engine import Engine, EngineError, EngineSpec, Native
 from .gate import Gate
+from .gguf_header import read_token_types
 from .models import ModelFile, open_model
 from .settings import Settings
 from .templates import PromptTemplate, TemplateError
@@ -32,6 +34,12 @@ class Loaded:
     bos: str
     eos: str
     has_vision: bool = False
+    unloaded: bool = False
+
+    @cached_property
+    def token_types(self) -> list[int]:
+        """The type of each token of the vocabulary."""
+        return read_token_types(self.file.path)
 
     @property
     def knows_reasoning(self) -> bool:
