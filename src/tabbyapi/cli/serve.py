@@ -19,6 +19,11 @@ __all__ = ["serve"]
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of GGUF files to list and load from. Default: that of the model.",
 )
+@click.option(
+    "--mmproj",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Projector (GGUF) that lets the model see images. Default: one beside the model.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",

@@ -18,7 +18,7 @@ from .answers import Refused, context_refused, error_event, json_answer, spaced
 from .choices import Choice, usage
 from .constraints import constraint, forced_call
 from .engine import EngineDied, EngineRefusal
-from .generation import Budget, Ending, Job, Piece, Step, generate
+from .generation import Budget, Ending, Job, Pictured, Piece, Step, generate
 from .mailbox import Mailbox
 from .prompts import chat_prompt
 from .reasoning import ReasoningSplitter, opens_reasoning
@@ -27,6 +27,7 @@ from .runtime import Loaded, Runtime
 from .sampling import alternatives, sampling_parameters, stop_conditions
 from .sse import DONE, EventStream, ping, unless_gone
 from .toolcalls import ToolCallSplitter
+from .vision import image_marker, placed_images, seen_images
 
 __all__ = ["chat_completions"]
 
@@ -76,7 +77,9 @@ async def _prepare(runtime: Runtime, body: ChatCompletionRequest) -> _Chat:
         raise Refused(422, "Chat completions are disabled because a prompt template is not set.")
     if (body.n or 1) > _MOST_CHOICES:
         raise Refused(400, f"n is {body.n}; this server answers at most {_MOST_CHOICES} at once")
-    text = chat_prompt(body, loaded.template, bos=loaded.bos, eos=loaded.eos)
+    urls = seen_images(body, loaded, settings)
+    marker = await image_marker(runtime, loaded) if urls else ""
+    text = chat_prompt(body, loaded.template, bos=loaded.bos, eos=loaded.eos, image=marker)
     start, end = settings.reasoning_start, settings.reasoning_end
     splits = settings.reasoning == "on" or (settings.reasoning == "auto" and loaded.knows_reasoning)
     inside = splits and opens_reasoning(text, start, end)
@@ -85,7 +88,8 @@ async def _prepare(runtime: Runtime, body: ChatCompletionRequest) -> _Chat:
     if grammar is None:
         grammar = constraint(body, after_reasoning=end if inside else "")
     budget = _budget(body, start, end, inside) if splits and grammar is None else None
-    job = await _job(runtime, loaded, body, text, grammar, budget)
+    images = await placed_images(urls, text.count(marker), settings) if urls else ()
+    job = await _job(runtime, loaded, body, text, grammar, budget, images)
     parses = forced or (
         body.tool_choice != "none"
         and (
@@ -132,6 +136,7 @@ async def _job(
     text: str,
     grammar: str | None,
     budget: Budget | None,
+    images: tuple[str, ...],
 ) -> Job:
     parameters = sampling_parameters(body, loaded.n_ctx)
     strings, ids = stop_conditions(body.stop)
@@ -146,10 +151,14 @@ async def _job(
     try:
         # A template that writes the BOS token itself must not get a second one.
         has_bos = bool(loaded.bos) and text.startswith(loaded.bos)
-        prompt = await native.tokenize(text, bos=not has_bos)
+        if images:
+            adds_bos = has_bos and await native.tokenize("", bos=True)
+            text, prompt = text.removeprefix(loaded.bos) if adds_bos else text, []
+        else:
+            prompt = await native.tokenize(text, bos=not has_bos)
     except (EngineDied, EngineRefusal) as error:
         raise _aborted(uuid4().hex, error) from None
-    if not prompt:
+    if not prompt and not images:
         raise Refused(400, "The prompt is empty: the template made no text of these messages.")
     if len(prompt) >= loaded.n_ctx:
         raise context_refused(
@@ -159,6 +168,7 @@ async def _job(
     return Job(
         prompt=prompt,
         parameters=parameters,
+        pictured=Pictured(text, images) if images else None,
         constrained=grammar is not None,
         stop_ids=frozenset(ids),
         banned=tuple(banned),
@@ -267,7 +277,7 @@ async def _whole(chat: _Chat) -> dict[str, object]:
 
 def _usage(chat: _Chat) -> dict[str, object]:
     endings = [choice.ending for choice in chat.choices if choice.ending is not None]
-    return usage(len(chat.jobs[0].prompt), endings)
+    return usage(len(chat.jobs[0].prompt) or endings[0].prompt_tokens, endings)
 
 
 # ------------------------------------------------------------------------------ stream

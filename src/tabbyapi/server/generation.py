@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .engine import Event, Native, Timings
-from .engine.native import TokenProbability
+from .engine.native import Progress, TokenProbability
 from .reasoning import ReasoningSplitter, held_back
 
-__all__ = ["Budget", "Ending", "Job", "Piece", "Step", "generate", "repeats"]
+__all__ = ["Budget", "Ending", "Job", "Pictured", "Piece", "Step", "generate", "repeats"]
 
 _LOOP_CHECK_EVERY = 32  # tokens
 _MOST_REWINDS = 100
@@ -36,11 +36,24 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Pictured:
+    """A prompt with images: `marker` stands in its text where each of them belongs."""
+
+    text: str
+    images: tuple[str, ...]
+    """PNG files in base64."""
+
+
+@dataclass(frozen=True)
 class Job:
-    """What to generate."""
+    """What to generate.
+
+    `prompt` is empty where the prompt is `pictured`: then only the engine can count its tokens.
+    """
 
     prompt: list[int]
     parameters: dict[str, Any]
+    pictured: Pictured | None = None
     constrained: bool = False
     stop_ids: frozenset[int] = frozenset()
     banned: tuple[str, ...] = ()
@@ -53,6 +66,15 @@ class Job:
     def guided(self) -> bool:
         """Whether one request to the engine is not enough."""
         return bool(self.banned or self.budget or self.min_tokens) and not self.constrained
+
+    async def engine_prompt(self, native: Native, written: str = "") -> object:
+        """The prompt as the engine takes it, with what was already `written` of the answer."""
+        if (pictured := self.pictured) is not None:
+            return {"prompt_string": pictured.text + written, "multimodal_data": pictured.images}
+        if not written:
+            return self.prompt
+        # Tokenized anew rather than collected: the engine does not report every token's id.
+        return self.prompt + await native.tokenize(written, bos=False)
 
 
 @dataclass(slots=True)
@@ -71,6 +93,11 @@ class Ending:
     stop_str: str | None
     tokens: int
     timings: Timings = field(default_factory=Timings)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, as the engine counts them."""
+        return self.timings.cache_n + self.timings.prompt_n
 
 
 Step = list[Piece] | Ending
@@ -118,6 +145,11 @@ class _Watch:
         return None
 
 
+def _prompt_read(progress: Progress) -> Timings:
+    """What is known of an answer's cost before its end."""
+    return Timings(cache_n=progress.cache, prompt_n=progress.total - progress.cache)
+
+
 def _ending(job: Job, event: Event) -> Ending:
     timings = event.timings or Timings()
     if event.stop_type == "limit":
@@ -130,13 +162,16 @@ def _ending(job: Job, event: Event) -> Ending:
 
 
 async def _plain(native: Native, job: Job) -> AsyncGenerator[Step, None]:
-    payload = job.parameters | {"prompt": job.prompt, "return_tokens": True}
+    prompt = await job.engine_prompt(native)
+    payload = job.parameters | {"prompt": prompt, "return_tokens": True}
     watch = _Watch(job)
+    read = Timings()
     async with aclosing(native.complete(payload)) as batches:
         async for batch in batches:
             pieces = []
             for event in batch:
                 if event.prompt_progress is not None:
+                    read = _prompt_read(event.prompt_progress)
                     continue
                 if event.content:
                     reason = watch.verdict(event)
@@ -145,7 +180,7 @@ async def _plain(native: Native, job: Job) -> AsyncGenerator[Step, None]:
                     if reason:
                         if pieces:
                             yield pieces
-                        yield Ending(reason, None, event.tokens_predicted)
+                        yield Ending(reason, None, event.tokens_predicted, read)
                         return
                 if event.stop:
                     if pieces:
@@ -248,13 +283,17 @@ async def _guided(native: Native, job: Job) -> AsyncGenerator[Step, None]:
     state = _Guided(job)
     watch = _Watch(job)
     given_up = False
-    prompt = job.prompt
+    prompt = await job.engine_prompt(native)
     while True:
         again: Event | None = None
         cut: str | None = None
         payload = state.conditions() | {"prompt": prompt}
         async with aclosing(native.complete(payload)) as batches:
             async for event in _flat(batches):
+                if event.prompt_progress is not None:
+                    if not state.timings.prompt_n:
+                        state.timings = _prompt_read(event.prompt_progress)
+                    continue
                 if event.stop:
                     again = event
                     break
@@ -295,10 +334,7 @@ async def _guided(native: Native, job: Job) -> AsyncGenerator[Step, None]:
             ending.tokens, ending.timings = state.tokens, state.timings
             yield ending
             return
-        # Tokenized anew rather than collected: the engine does not report every token's id.
-        so_far = state.text + state.held_text
-        written = await native.tokenize(so_far, bos=False) if so_far else []
-        prompt = job.prompt + written
+        prompt = await job.engine_prompt(native, state.text + state.held_text)
 
 
 def _final(state: _Guided, event: Event, payload: dict[str, Any]) -> bool:
@@ -319,12 +355,12 @@ def _over(state: _Guided, budget: Budget) -> bool:
 async def _flat(batches: AsyncGenerator[list[Event], None]) -> AsyncGenerator[Event, None]:
     async for batch in batches:
         for event in batch:
-            if event.prompt_progress is None and (event.content or event.stop):
+            if event.content or event.stop or event.prompt_progress is not None:
                 yield event
 
 
 def _add(total: Timings, more: Timings) -> None:
-    if not total.prompt_n:
+    if not total.prompt_ms:
         total.cache_n, total.prompt_n, total.prompt_ms = more.cache_n, more.prompt_n, more.prompt_ms
     total.predicted_n += more.predicted_n
     total.predicted_ms += more.predicted_ms

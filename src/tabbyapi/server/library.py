@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["find", "find_gguf", "gguf_names", "names"]
+__all__ = ["find", "find_gguf", "find_projector", "gguf_names", "names"]
 
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}$")
 _FIRST_PART = re.compile(r"-00001-of-\d{5}$")
@@ -34,6 +34,21 @@ def gguf_names(folder: Path | None) -> list[str]:
 def find_gguf(folder: Path | None, name: str) -> Path | None:
     """The GGUF file of a model."""
     return _gguf(folder).get(name)
+
+
+def find_projector(model: Path) -> Path | None:
+    """The projector that lets a model see: beside it, and named after it or alone with it.
+
+    `vision.gguf` goes with `mmproj-vision-f16.gguf`; in a folder with one model and one
+    projector the names do not matter.
+    """
+    beside = _files(model.parent, (".gguf",))
+    projectors = sorted(path for path in beside if _PROJECTOR in path.name)
+    named = [path for path in projectors if model.stem in path.name]
+    models = sum(_is_model(path) for path in beside)
+    if not named and models == 1 and len(projectors) == 1:
+        named = projectors
+    return named[0] if named else None
 
 
 def _gguf(folder: Path | None) -> dict[str, Path]:

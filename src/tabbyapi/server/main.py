@@ -182,7 +182,7 @@ def settings_from(values: dict[str, Any]) -> Settings:
         raise ServeError(f"There is no setting {', '.join(unknown)}.")
     made: dict[str, Any] = {}
     for name, value in values.items():
-        if name in ("model", "models_dir", "keys_file") and value is not None:
+        if name in ("model", "models_dir", "keys_file", "mmproj") and value is not None:
             value = Path(value)
         made[name] = tuple(value) if isinstance(value, list) else value
     return Settings(**made)

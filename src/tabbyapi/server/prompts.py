@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from .answers import Refused
 from .requests import ChatCompletionMessage, ChatCompletionRequest
 from .templates import PromptTemplate, TemplateError
 
-__all__ = ["chat_prompt", "message_variables"]
+__all__ = ["chat_prompt", "image_urls", "message_variables"]
 
 
-def message_variables(messages: list[ChatCompletionMessage]) -> list[dict[str, Any]]:
-    """Messages as templates know them: text joined, nulls absent, arguments decoded."""
-    return [_message(message) for message in _tool_answers_in_order(messages)]
+def message_variables(
+    messages: list[ChatCompletionMessage], image: str = ""
+) -> list[dict[str, Any]]:
+    """Messages as templates know them: text joined, nulls absent, arguments decoded.
+
+    `image` stands where an image was.
+    """
+    return [_message(message, image) for message in _tool_answers_in_order(messages)]
 
 
-def _message(message: ChatCompletionMessage) -> dict[str, Any]:
+def _message(message: ChatCompletionMessage, image: str) -> dict[str, Any]:
     variables = message.model_dump(exclude_none=True, exclude={"content"})
     content = message.content
     if content is not None:
-        # Images are dropped, as the real server does for models without vision.
         variables["content"] = (
-            content if isinstance(content, str) else "".join(part.text or "" for part in content)
+            content
+            if isinstance(content, str)
+            else "".join(image if part.type == "image_url" else part.text or "" for part in content)
         )
     for call in variables.get("tool_calls", ()):
         # Text that is no JSON is passed on as it is.
         with contextlib.suppress(ValueError, RecursionError):
             call["function"]["arguments"] = json.loads(call["function"]["arguments"])
     return variables
+
+
+def image_urls(messages: Iterable[ChatCompletionMessage]) -> list[str]:
+    """The images of a conversation, in order. Raises `Refused` (400) for one without an address."""
+    urls = []
+    for message in messages:
+        if message.content is None or isinstance(message.content, str):
+            continue
+        for part in message.content:
+            if part.type != "image_url":
+                continue
+            if part.image_url is None:
+                raise Refused(400, "A part of type image_url has no image_url.")
+            urls.append(part.image_url.url)
+    return urls
 
 
 def _tool_answers_in_order(messages: list[ChatCompletionMessage]) -> list[ChatCompletionMessage]:
@@ -55,12 +77,20 @@ def _tool_answers_in_order(messages: list[ChatCompletionMessage]) -> list[ChatCo
 
 
 def chat_prompt(
-    request: ChatCompletionRequest, template: PromptTemplate, *, bos: str, eos: str
+    request: ChatCompletionRequest,
+    template: PromptTemplate,
+    *,
+    bos: str,
+    eos: str,
+    image: str = "",
 ) -> str:
-    """Render the prompt. Raises `Refused`: 400 (template), 422 (continuation misused)."""
+    """Render the prompt, with `image` in place of each image.
+
+    Raises `Refused`: 400 (template), 422 (continuation misused).
+    """
     opens = request.add_generation_prompt is not False
     continued = bool(request.continue_final_message)
-    messages = message_variables(request.messages)
+    messages = message_variables(request.messages, image)
     if continued:
         _check_continuation(messages, opens)
     variables: dict[str, Any] = {}

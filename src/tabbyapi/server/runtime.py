@@ -6,12 +6,14 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 from .answers import Refused
 from .auth import Keys
 from .engine import Engine, EngineError, EngineSpec, Native
 from .gate import Gate
 from .gguf_header import read_token_types
+from .library import find_projector
 from .models import ModelFile, open_model
 from .settings import Settings
 from .templates import PromptTemplate, TemplateError
@@ -88,6 +90,7 @@ class Runtime:
                 threads=settings.engine_threads,
                 gpu_layers=settings.gpu_layers,
                 cache_ram_mib=settings.cache_ram_mib,
+                mmproj=self._projector(file.path),
             )
         )
         await engine.start()
@@ -99,6 +102,7 @@ class Runtime:
             template=self._template(file),
             bos=props.get("bos_token") or "",
             eos=props.get("eos_token") or "",
+            has_vision=bool(props.get("modalities", {}).get("vision")),
         )
         return self.loaded
 
@@ -107,6 +111,11 @@ class Runtime:
         loaded, self.loaded = self.loaded, None
         if loaded is not None:
             await loaded.engine.stop()
+
+    def _projector(self, model: Path) -> Path | None:
+        """The projector that goes with a model."""
+        given = self.settings.mmproj
+        return given if given and model == self.settings.model else find_projector(model)
 
     def _template(self, file: ModelFile) -> PromptTemplate | None:
         source = self.settings.chat_template or file.chat_template

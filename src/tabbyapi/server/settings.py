@@ -37,6 +37,11 @@ class Settings:
         reasoning_start, reasoning_end: the tags.
         tool_format: how the model writes tool calls; "auto" reads it off its template.
         chat_template: template source to use instead of the model's.
+        mmproj: projector (GGUF) that lets `model` see images; None: one that lies beside it.
+        image_fetch: which image addresses the server fetches: "public", "off", or "any", which
+            includes those of this machine and its network.
+        blind_images: what becomes of images when the model cannot see: "refuse" (400), or
+            "drop", in silence, as TabbyAPI does.
         inline_loading: lets the `model` field switch models (needs the admin key).
         dummy_models: names to list that stand for the loaded model.
         cors_origins: origins a browser may call from; () switches CORS off.
@@ -65,6 +70,9 @@ class Settings:
     reasoning_end: str = "</think>"
     tool_format: ToolFormat = "auto"
     chat_template: str | None = None
+    mmproj: Path | None = None
+    image_fetch: Literal["public", "off", "any"] = "public"
+    blind_images: Literal["refuse", "drop"] = "refuse"
     inline_loading: bool = False
     dummy_models: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()

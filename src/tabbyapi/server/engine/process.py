@@ -47,11 +47,13 @@ class EngineSpec:
     gpu_layers: int = -1
     cache_ram_mib: int = 8192
     loras: tuple[tuple[Path, float], ...] = ()
+    mmproj: Path | None = None
 
     def parameters(self) -> dict[str, Any]:
         """llama.cpp's parameters, as `child` sets them."""
         return {
             "model": {"path": str(self.model)},
+            "mmproj": {"path": str(self.mmproj or "")},
             "n_ctx": self.n_ctx,
             "n_parallel": self.slots,
             "kv_unified": True,  # else the context is divided by the slots

@@ -1,0 +1,48 @@
+"""What becomes of a chat's images: whether the model sees them, and where its prompt has them."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+
+from .answers import Refused
+from .engine import EngineDied, EngineRefusal
+from .prompts import image_urls
+from .requests import ChatCompletionRequest
+from .runtime import Loaded, Runtime
+from .settings import Settings
+
+__all__ = ["image_marker", "placed_images", "seen_images"]
+
+_BLIND = (
+    "This model cannot see images: it was loaded without a projector. Start the server with "
+    "--mmproj FILE, or leave the images out."
+)
+
+
+def seen_images(body: ChatCompletionRequest, loaded: Loaded, settings: Settings) -> list[str]:
+    """Addresses of the images that the model will see. Raises `Refused` (400) if it cannot."""
+    urls = image_urls(body.messages)
+    if not urls or loaded.has_vision:
+        return urls
+    if settings.blind_images == "refuse":
+        raise Refused(400, _BLIND)
+    return []
+
+
+async def image_marker(runtime: Runtime, loaded: Loaded) -> str:
+    """What stands for an image in a prompt. The engine makes it up anew at each start."""
+    native = await runtime.native(loaded)
+    try:
+        marker: str = (await native.get("/props"))["media_marker"]
+    except (EngineDied, EngineRefusal) as error:
+        raise Refused(503, f"The model cannot look at images: {error}") from None
+    return marker
+
+
+async def placed_images(urls: list[str], places: int, settings: Settings) -> tuple[str, ...]:
+    """The images as the engine takes them. Raises `Refused` (400) naming one that is unusable."""
+    if places != len(urls):
+        raise Refused(400, f"The prompt template places {places} of {len(urls)} images.")
+    from .images import read_images  # takes a while to import, and few requests have images
+
+    return tuple(b64encode(data).decode() for data in await read_images(urls, settings))
