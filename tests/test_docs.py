@@ -31,7 +31,6 @@ BEYOND_THE_LOCAL_SERVER = {
     "docs/services.md": "/v1/completions and others",
     "examples/completions.py": "/v1/completions",
     "examples/embeddings.py": "/v1/embeddings",
-    "examples/models.py": "/v1/token/encode",
 }
 BOUND = 120  # seconds that no program here comes near
 

@@ -244,13 +244,20 @@ class _Guided:
                 self.reasoned += inside and self.splitter.reasoning
         return pieces
 
+    @property
+    def _tail(self) -> str:
+        """The end of the decided text, in which a banned string may begin."""
+        longest = max((len(b) for b in self.job.banned), default=1)
+        return self.text[len(self.text) - min(len(self.text), longest - 1) :].lower()
+
     def banned_at(self) -> int | None:
-        """Index of the held event in which a banned string begins."""
-        text = self.held_text.lower()
+        """Index of the first held event that is part of a banned string."""
+        tail = self._tail
+        text = tail + self.held_text.lower()
         places = [at for b in self.job.banned if (at := text.find(b.lower())) >= 0]
         if not places:
             return None
-        end = 0
+        end = len(tail)
         for index, event in enumerate(self.held):
             end += len(event.content)
             if end > min(places):
@@ -259,9 +266,10 @@ class _Guided:
 
     def safe(self) -> int:
         """How many held events can no longer be part of a banned string."""
-        text = self.held_text.lower()
+        tail = self._tail
+        text = tail + self.held_text.lower()
         keep = max((held_back(text, b.lower()) for b in self.job.banned), default=0)
-        free, end = len(text) - keep, 0
+        free, end = len(text) - keep, len(tail)
         for index, event in enumerate(self.held):
             end += len(event.content)
             if end > free:
@@ -306,9 +314,10 @@ async def _guided(native: Native, job: Job) -> AsyncGenerator[Step, None]:
                 at = None if given_up else state.banned_at()
                 if at is not None:
                     if state.rewind(at):
-                        if pieces := state.release(at):
+                        # What is left may still begin a banned string with what comes next.
+                        del state.held[at:]
+                        if pieces := state.release(state.safe()):
                             yield pieces
-                        state.held.clear()
                         break
                     given_up = True
                 if pieces := state.release(len(state.held) if given_up else state.safe()):
