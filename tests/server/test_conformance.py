@@ -1,0 +1,156 @@
+"""The recorded cases of the real server, asked of ours: same status, same shapes, same refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from support.captures import Capture, load
+from tabbyapi.server.local import LocalServer
+
+from .conftest import ADMIN, API, Raw, data_events
+
+SERVED = {
+    ("POST", "/v1/chat/completions"),
+    ("GET", "/v1/auth/permission"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/model/list"),
+    ("GET", "/v1/model"),
+    ("GET", "/props"),
+    ("GET", "/health"),
+    ("GET", "/.well-known/serviceinfo"),
+    ("POST", "/v1/token/encode"),
+    ("POST", "/v1/token/decode"),
+}
+
+# Cases about paths and methods that are served to nobody.
+ROUTING = {"http_404_root", "http_405", "http_405_delete", "http_redirect_slash"}
+
+# Cases about another model or vocabulary, no model at all, or a scripted fault of the engine.
+OTHER_STATE = (
+    "nomodel_", "notemplate_", "ctx_", "chat_ctx_", "chat_error_", "chat_n_error_", "vision_",
+    "chat_during_", "chat_stream_during_", "chat_while_", "chat_no_template", "model_after_",
+    "model_with_draft", "props_no_template", "harmony_", "unload_", "shutdown_", "chat_disconnect_",
+    "chat_template_error", "tok_decode", "tok_encode_messages_no_template",
+)  # fmt: skip
+
+# Where ours answers properly and the real server does not.
+BETTER = {
+    "chat_logprobs_null": 200,
+    "chat_rf_null": 200,
+    "chat_template_vars_null": 200,
+    "chat_part_text_null": 200,
+    "val_n_null": 200,
+    "val_n_null_stream": 200,
+    "val_stop_null": 200,
+    "val_penalty_range_null": 200,
+    "tok_encode_messages": 200,
+    "tok_encode_messages_vars": 200,
+    "val_min_over_max_tokens": 400,
+    "val_min_over_max_temp": 400,
+    "chat_regex_invalid": 400,  # a constraint is never lost in silence
+}
+
+
+def applies(case: Capture) -> bool:
+    return (
+        case.profile == "main"
+        and ((case.method, case.path) in SERVED or case.name in ROUTING)
+        and not case.name.startswith(OTHER_STATE)
+        and case.status is not None
+    )
+
+
+CASES = [case for case in load().values() if applies(case)]
+
+
+FREE = {"content", "finish_reason", "eos_reason", "stop_str", "reasoning_content", "tool_calls",
+        "prompt_tokens_per_sec", "completion_tokens_per_sec", "top_logprobs", "logging",
+        "prompt_template", "prompt_template_content"}  # fmt: skip
+
+DELTA = {"content", "reasoning_content", "tool_calls"}
+
+# What says how the bytes travelled, and the real server's openness to every origin.
+OTHER_HEADERS = {"date", "content-length", "transfer-encoding", "vary"}
+
+
+def headers_of(headers: Any) -> dict[str, str]:
+    """The headers that a client may act on."""
+    kept = {name.lower(): value for name, value in headers.items()}
+    return {
+        name: value
+        for name, value in kept.items()
+        if name not in OTHER_HEADERS and not name.startswith("access-control-")
+    }
+
+
+def same_shape(ours: Any, theirs: Any, where: str = "") -> None:
+    """Same keys everywhere; same types but where they depend on what was generated."""
+    if isinstance(theirs, dict):
+        assert isinstance(ours, dict), where
+        assert ours.keys() == theirs.keys(), where
+        for key, value in theirs.items():
+            if key == "delta":
+                assert ours[key].keys() <= DELTA
+            elif key not in FREE:
+                same_shape(ours[key], value, f"{where}.{key}")
+    elif isinstance(theirs, list):
+        assert isinstance(ours, list), where
+        if ours and theirs:
+            same_shape(ours[0], theirs[0], f"{where}[0]")
+    else:
+        assert type(ours) is type(theirs), where
+
+
+@pytest.fixture(scope="module")
+def twin(random_model: Path) -> Iterator[Raw]:
+    """Our server, set up like the recorded one, with its template."""
+    card = json.loads(load()["model_current"].body)
+    template = card["parameters"]["prompt_template_content"]
+    settings: dict[str, Any] = {"api_keys": (API,), "admin_key": ADMIN, "chat_template": template}
+    settings |= {"tool_format": "none", "blind_images": "drop", "n_ctx": 1024, "threads": 1}
+    server = LocalServer(random_model, **settings)
+    with server, urllib3.PoolManager() as pool:
+        yield Raw(server, pool)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_answers_as_the_real_server_did(twin: Raw, case: Capture) -> None:
+    skipped = ("content-length", "connection")
+    headers = {k: v for k, v in case.headers.items() if k.lower() not in skipped}
+    body = case.request_body
+    if case.path == "/v1/chat/completions" and case.status == 200 and body:
+        # The recorded answers were short; ours would fill the context.
+        fields = json.loads(body)
+        if not any(name.startswith("max_") for name in fields):
+            body = json.dumps(fields | {"max_tokens": 60}).encode()
+    answer = twin(case.method, case.path, raw=body, headers=headers)
+    expected = BETTER.get(case.name, case.status)
+    assert answer.status == expected, answer.data[:500]
+    if case.name in BETTER:
+        return
+    ours, theirs = headers_of(answer.headers), headers_of(case.response_headers)
+    assert ours == theirs
+    kind = answer.headers.get("content-type", "")
+    if kind.startswith("text/event-stream"):
+        ours, theirs = data_events(answer.data), data_events(case.body)
+        assert ours[-1] == theirs[-1] == "[DONE]"
+        same_shape(ours[-2], theirs[-2])
+        assert all(e.keys() <= {*theirs[0], "usage"} for e in ours[:-1])
+    elif kind == "application/json":
+        ours, theirs = answer.json(), json.loads(case.body)
+        if case.status >= 400:
+            assert ours == theirs
+        else:
+            same_shape(ours, theirs)
+    else:
+        assert answer.data == case.body
+
+
+def test_enough_cases_are_replayed() -> None:
+    assert len(CASES) > 80
