@@ -87,9 +87,9 @@ class Piece:
 
 @dataclass(slots=True)
 class Ending:
-    """Why generation ended, and what it cost. Times are milliseconds."""
+    """Why generation ended (None: the model was unloaded), and what it cost. Times are ms."""
 
-    eos_reason: str
+    eos_reason: str | None
     stop_str: str | None
     tokens: int
     timings: Timings = field(default_factory=Timings)

@@ -110,6 +110,7 @@ class Runtime:
         """End the engine; generations in flight fail."""
         loaded, self.loaded = self.loaded, None
         if loaded is not None:
+            loaded.unloaded = True
             await loaded.engine.stop()
 
     def _projector(self, model: Path) -> Path | None:

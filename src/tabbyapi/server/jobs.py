@@ -1,0 +1,79 @@
+"""From a request's fields and its prompt to what the engine is to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .answers import Refused, context_refused
+from .engine import EngineDied, EngineRefusal
+from .generation import Budget, Job, Pictured
+from .requests import GenerationRequest
+from .runtime import Loaded, Runtime
+from .sampling import sampling_parameters, stop_conditions
+
+__all__ = ["MOST_CHOICES", "make_job", "several"]
+
+MOST_CHOICES = 128
+
+
+async def make_job(
+    runtime: Runtime,
+    loaded: Loaded,
+    body: GenerationRequest,
+    text: str,
+    *,
+    grammar: str | None = None,
+    budget: Budget | None = None,
+    images: tuple[str, ...] = (),
+    add_bos: bool = True,
+) -> Job:
+    """The work for one prompt. Raises `Refused` for what cannot be done."""
+    parameters = sampling_parameters(body, loaded.n_ctx)
+    strings, ids = stop_conditions(body.stop)
+    parameters |= {"cache_prompt": True, "stop": strings}
+    if grammar is not None:
+        parameters["grammar"] = grammar
+    banned = [body.banned_strings] if isinstance(body.banned_strings, str) else body.banned_strings
+    banned = [text for text in banned or () if text]
+    if banned and grammar is not None:
+        raise Refused(400, "banned_strings cannot be combined with a schema, pattern or grammar")
+    native = await runtime.native(loaded)
+    try:
+        # A prompt that holds the BOS token itself must not get a second one.
+        has_bos = bool(loaded.bos) and text.startswith(loaded.bos)
+        if images:
+            adds_bos = has_bos and await native.tokenize("", bos=True)
+            text, prompt = text.removeprefix(loaded.bos) if adds_bos else text, []
+        else:
+            prompt = await native.tokenize(text, bos=add_bos and not has_bos)
+    except (EngineDied, EngineRefusal) as error:
+        raise Refused(503, f"The prompt was not encoded: {error}") from None
+    if not prompt and not images:
+        raise Refused(400, "The prompt is empty: there is no text in it.")
+    if len(prompt) >= loaded.n_ctx:
+        raise context_refused(
+            f"Prompt length {len(prompt)} exceeds the available context size of "
+            f"{loaded.n_ctx} tokens"
+        )
+    return Job(
+        prompt=prompt,
+        parameters=parameters,
+        pictured=Pictured(text, images) if images else None,
+        constrained=grammar is not None,
+        stop_ids=frozenset(ids),
+        banned=tuple(banned),
+        min_tokens=body.min_tokens or 0,
+        loop_window=body.loop_detect_window or 0,
+        budget=budget,
+        eos_text=loaded.eos,
+    )
+
+
+def several(job: Job, count: int) -> list[Job]:
+    """A job for each choice: the same, but for the seed."""
+    seed = job.parameters.get("seed")
+    if seed is None or count == 1:
+        return [job] * count
+    return [
+        replace(job, parameters=job.parameters | {"seed": (seed + k) % 2**32}) for k in range(count)
+    ]
