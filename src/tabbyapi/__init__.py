@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from .types.embeddings import EmbeddingUsage as EmbeddingUsage
     from .types.health import HealthIssue as HealthIssue
     from .types.health import HealthStatus as HealthStatus
+    from .types.limits import Limits as Limits
     from .types.loras import LoraCard as LoraCard
     from .types.loras import LoraLoadResponse as LoraLoadResponse
     from .types.loras import LoraScaling as LoraScaling
@@ -114,6 +115,7 @@ _HOMES = {
     "CompletionStreamChoice CompletionStreamResponse",
     "types.embeddings": "Embedding EmbeddingResponse EmbeddingUsage",
     "types.health": "HealthIssue HealthStatus",
+    "types.limits": "Limits",
     "types.loras": "LoraCard LoraLoadResponse LoraScaling",
     "types.models": "LoadProgress ModelCard ModelParameters ServerProps",
     "types.sampling": "SamplerOverride SamplerOverrides",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 from .errors import RequestError, TabbyError, ValidationError
 from .protocol.answers import decode_answer, error_of_answer
 from .protocol.call import Call, StreamCall
-from .protocol.endpoint import Endpoint
+from .protocol.endpoint import Endpoint, checked_limits
 from .protocol.retry import Retry, RetryPolicy
 from .services.access import AsyncServices, Services
 from .streams import AsyncStream, Stream
@@ -31,6 +31,7 @@ from .transport.base import (
     read_body,
     read_body_async,
 )
+from .types.limits import Limits
 from .types.timeout import Timeout
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class _Core:
         timeout: Timeout | float | None = None,
         retry: Retry | int | None = None,
         headers: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
         http_client: Any = None,
     ) -> None:
         self._endpoint = Endpoint(
@@ -73,6 +75,7 @@ class _Core:
         if isinstance(retry, int):
             retry = RetryPolicy(max_retries=retry)
         self._retry: Retry = RetryPolicy() if retry is None else retry
+        self._limits = checked_limits(limits)
         self._http_client = http_client
         self._closed = False
         self._process = os.getpid()
@@ -101,6 +104,7 @@ class _Core:
             call.body,
             timeout,
             None if patient else timeout.idle,
+            self._limits,
         )
 
     def _result(self, call: Call[T], request: Request, answer: Answer) -> T:
@@ -139,6 +143,7 @@ class Client(_Core, Services):
         timeout: seconds for a whole call, or a `Timeout`. Default: no limit on a healthy call.
         retry: a `RetryPolicy`, a number of retries, or an object of one's own (see `Retry`).
         headers: added to every request.
+        limits: how large an answer may be before it is given up, see `Limits`.
         http_client: a `urllib3.PoolManager`, or an object with the three verbs of `Transport`.
 
     Raises:
@@ -185,7 +190,7 @@ class Client(_Core, Services):
             try:
                 source = self._transport.open(request)
                 if _is_event_stream(source.status, source.headers):
-                    return Stream(call, request.timeout, source)
+                    return Stream(call, request.timeout, source, max_event=self._limits.event)
                 body = read_body(source, request, deadline_of(request))
                 answer = Answer(source.status, source.headers, body)
                 return Stream(call, request.timeout, None, self._result(call, request, answer))
@@ -324,7 +329,7 @@ class AsyncClient(_Core, AsyncServices):
         async def connect() -> tuple[AsyncByteStream | None, R | None]:
             return await self._connect(call, request)
 
-        return AsyncStream(call, request.timeout, connect)
+        return AsyncStream(call, request.timeout, connect, self._limits.event)
 
     async def _connect(
         self, call: StreamCall[C, R], request: Request

@@ -26,6 +26,7 @@ from .errors import (
 from .protocol.call import StreamCall
 from .protocol.stream import StreamDecoder
 from .transport.base import AsyncByteStream, ByteStream
+from .types.limits import Limits
 from .types.timeout import Timeout
 
 __all__ = ["AsyncStream", "Stream"]
@@ -40,10 +41,15 @@ class _Progress(Generic[C, R]):
     """What the twins share: what was delivered, how long it has been quiet, and why it ended."""
 
     def __init__(
-        self, call: StreamCall[C, R], timeout: Timeout, decoder: StreamDecoder[C, R]
+        self,
+        call: StreamCall[C, R],
+        timeout: Timeout,
+        decoder: StreamDecoder[C, R],
+        max_event: int,
     ) -> None:
         self._call = call
         self._decoder = decoder
+        decoder.max_event = max_event
         self._idle = timeout.idle
         self._total = timeout.total
         self._batch: Iterator[C] = iter(())
@@ -154,8 +160,9 @@ class Stream(_Progress[C, R]):
         timeout: Timeout,
         source: ByteStream | None,
         whole: R | None = None,
+        max_event: int = Limits().event,
     ) -> None:
-        super().__init__(call, timeout, call.decoder())
+        super().__init__(call, timeout, call.decoder(), max_event)
         self._source = source
         now = time.monotonic()
         self._last_data = now
@@ -292,8 +299,9 @@ class AsyncStream(_Progress[C, R]):
         call: StreamCall[C, R],
         timeout: Timeout,
         connect: Callable[[], Awaitable[tuple[AsyncByteStream | None, R | None]]],
+        max_event: int = Limits().event,
     ) -> None:
-        super().__init__(call, timeout, call.decoder())
+        super().__init__(call, timeout, call.decoder(), max_event)
         self._connect: Callable[[], Awaitable[tuple[AsyncByteStream | None, R | None]]] | None = (
             connect
         )

@@ -28,8 +28,12 @@ class Outcome:
 
 
 class Twin(Protocol):
-    def create(self, url: str, times: int = 1, **client: Any) -> Any:
+    def create(self, url: str, times: int = 1, text: str = "Hello", **client: Any) -> Any:
         """The last answer of so many requests by one client."""
+        ...
+
+    def create_all(self, url: str, texts: list[str], **client: Any) -> list[Any]:
+        """The answers to these, or their errors, asked one after the other by one client."""
         ...
 
     def stream(self, url: str, times: int = 1, **client: Any) -> Outcome:
@@ -38,11 +42,21 @@ class Twin(Protocol):
 
 
 class SyncTwin:
-    def create(self, url: str, times: int = 1, **client: Any) -> Any:
+    def create(self, url: str, times: int = 1, text: str = "Hello", **client: Any) -> Any:
         with tabbyapi.Client(url, api_key=KEY, **client) as it:
             for _ in range(times):
-                reply = it.chat.create([user("Hello")])
+                reply = it.chat.create([user(text)])
             return reply
+
+    def create_all(self, url: str, texts: list[str], **client: Any) -> list[Any]:
+        replies: list[Any] = []
+        with tabbyapi.Client(url, api_key=KEY, **client) as it:
+            for text in texts:
+                try:
+                    replies.append(it.chat.create([user(text)]))
+                except tabbyapi.TabbyError as error:
+                    replies.append(error)
+        return replies
 
     def stream(self, url: str, times: int = 1, **client: Any) -> Outcome:
         with tabbyapi.Client(url, api_key=KEY, **client) as it:
@@ -59,14 +73,28 @@ class SyncTwin:
 
 
 class AsyncTwin:
-    def create(self, url: str, times: int = 1, **client: Any) -> Any:
+    def create(self, url: str, times: int = 1, text: str = "Hello", **client: Any) -> Any:
         async def run() -> Any:
             async with tabbyapi.AsyncClient(url, api_key=KEY, **client) as it:
                 for _ in range(times):
-                    reply = await it.chat.create([user("Hello")])
+                    reply = await it.chat.create([user(text)])
                 return reply
 
         return _run(run())
+
+    def create_all(self, url: str, texts: list[str], **client: Any) -> list[Any]:
+        async def run() -> list[Any]:
+            replies: list[Any] = []
+            async with tabbyapi.AsyncClient(url, api_key=KEY, **client) as it:
+                for text in texts:
+                    try:
+                        replies.append(await it.chat.create([user(text)]))
+                    except tabbyapi.TabbyError as error:
+                        replies.append(error)
+            return replies
+
+        result: list[Any] = _run(run())
+        return result
 
     def stream(self, url: str, times: int = 1, **client: Any) -> Outcome:
         async def run() -> Outcome:

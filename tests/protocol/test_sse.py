@@ -126,3 +126,20 @@ def test_an_event_of_endless_short_lines_is_given_up_at_the_limit() -> None:
     with pytest.raises(LineTooLongError):
         for _ in range(1000):
             decoder.feed(b"data: xxxxxxxxxx\r\n")
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64, 10_000])
+@pytest.mark.parametrize(("size", "fits"), [(1000, True), (1001, False)])
+def test_the_limit_holds_in_any_split_and_keeps_the_events_before(
+    piece: int, size: int, fits: bool
+) -> None:
+    body = b"data: first\r\n\r\ndata: " + b"x" * size + b"\r\n\r\ndata: last\r\n\r\n"
+    decoder = SSEDecoder(max_event=1000)
+    payloads: list[bytes] = []
+    try:
+        for start in range(0, len(body), piece):
+            payloads += decoder.feed(body[start : start + piece])
+    except LineTooLongError as error:
+        payloads += error.payloads
+        assert not fits
+    assert payloads == ([b"first", b"x" * size, b"last"] if fits else [b"first"])

@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from .._version import __version__
 from ..errors import ValidationError
+from ..types.limits import Limits
 from ..types.timeout import Timeout
 from .call import Call
 from .keys import Keys
 
-__all__ = ["Endpoint", "as_timeout", "normalised_url"]
+__all__ = ["Endpoint", "as_timeout", "checked_limits", "normalised_url"]
 
 DEFAULT_URL = "http://localhost:5000"
 
@@ -132,6 +133,28 @@ def as_timeout(value: Timeout | float | None, default: Timeout) -> Timeout:
                 field="timeout",
             )
     return timeout
+
+
+def checked_limits(limits: Limits | None) -> Limits:
+    """The limits of a client.
+
+    Raises:
+        ValidationError: not whole numbers of bytes above 0, or longer header lines than can be.
+    """
+    if limits is None:
+        return Limits()
+    if not isinstance(limits, Limits):
+        raise ValidationError(f"limits must be a Limits, not {limits!r}", field="limits")
+    for name in ("event", "body", "header"):
+        size = getattr(limits, name)
+        most = Limits().header if name == "header" else None
+        if type(size) is not int or size < 1 or (most is not None and size > most):
+            raise ValidationError(
+                f"limits.{name} must be a number of bytes, at least 1"
+                f"{f' and at most {most:,}' if most else ''}, not {size!r}",
+                field="limits",
+            )
+    return limits
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:

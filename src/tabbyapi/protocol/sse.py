@@ -8,25 +8,32 @@ searching; the Python loop sees two lines for each event.
 
 from __future__ import annotations
 
+from ..types.limits import Limits
+
 __all__ = ["LineTooLongError", "SSEDecoder"]
 
-MAX_EVENT = 64 * 1024 * 1024
+
+_FIELD = len(b"data: \r")
 
 
 class LineTooLongError(Exception):
-    """An event grew beyond the limit."""
+    """An event grew beyond the limit; `payloads` are of the events before it."""
+
+    def __init__(self, payloads: list[bytes]) -> None:
+        super().__init__()
+        self.payloads = payloads
 
 
 class SSEDecoder:
     """Turns the bytes of an event stream into the `data` of its events.
 
-    `comments` counts comment lines (pings). `max_event` bounds the memory that one unfinished
-    event may take, in bytes.
+    `comments` counts comment lines (pings). `max_event` is the most bytes that one
+    event may have, finished or not.
     """
 
     __slots__ = ("_data", "_fresh", "_held", "_held_size", "comments", "max_event")
 
-    def __init__(self, max_event: int = MAX_EVENT) -> None:
+    def __init__(self, max_event: int = Limits().event) -> None:
         self.comments = 0
         self.max_event = max_event
         self._data: bytes | None = None  # data of the event being read
@@ -38,12 +45,12 @@ class SSEDecoder:
         """The payloads of the events that `data` completes.
 
         Raises:
-            LineTooLongError: an unfinished event is longer than `max_event`.
+            LineTooLongError: an event is longer than `max_event`.
         """
         # A CR held at the end turns out to end a line when no LF follows it.
         goes_on = not (self._held and self._held[-1].endswith(b"\r"))
         if goes_on and b"\n" not in data and b"\r" not in data:
-            self._hold(data)
+            self._hold(data, [])
             return []
         if self._held:
             self._held.append(data)
@@ -62,11 +69,10 @@ class SSEDecoder:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")
         rest = lines.pop() + carry
-        if rest:
-            self._hold(rest)
 
         payloads: list[bytes] = []
         pending = self._data
+        size = len(data) if pending is None else len(data) + len(pending)
         for line in lines:
             if line.startswith(b"data:"):
                 # The space after the colon and a CR at the end are white space to JSON too.
@@ -81,21 +87,30 @@ class SSEDecoder:
             elif line in (b"data", b"data\r"):  # a field without a value
                 pending = b"" if pending is None else _joined(pending, b"")
         self._data = pending
-        if pending is not None and len(pending) > self.max_event:
-            raise LineTooLongError
+        if size > self.max_event:
+            for i, payload in enumerate(payloads):
+                if len(payload) > self.max_event:
+                    raise LineTooLongError(payloads[:i])
+            if pending is not None and len(pending.removesuffix(b"\r")) > self.max_event:
+                raise LineTooLongError(payloads)
+        if rest:
+            self._hold(rest, payloads)
         return payloads
 
     def finish(self) -> list[bytes]:
         """What is left when the stream has ended: an event that lacked its closing blank line."""
-        payloads = self.feed(b"\n\n") if self._held or self._data is not None else []
+        try:
+            payloads = self.feed(b"\n\n") if self._held or self._data is not None else []
+        except LineTooLongError as long:  # half an event is none, however long
+            payloads = long.payloads
         self._data = None
         return payloads
 
-    def _hold(self, piece: bytes) -> None:
+    def _hold(self, piece: bytes, payloads: list[bytes]) -> None:
         self._held.append(piece)
         self._held_size += len(piece)
-        if self._held_size > self.max_event:
-            raise LineTooLongError
+        if self._held_size > self.max_event + _FIELD:
+            raise LineTooLongError(payloads)
 
 
 def _joined(data: bytes, line: bytes) -> bytes:

@@ -88,18 +88,29 @@ class StreamDecoder(Generic[C, R]):
         """Comments seen so far: signs of life that are no data."""
         return self._sse.comments
 
+    @property
+    def max_event(self) -> int:
+        """Bytes that one event may have."""
+        return self._sse.max_event
+
+    @max_event.setter
+    def max_event(self, size: int) -> None:
+        self._sse.max_event = size
+
     def feed(self, data: bytes) -> list[C]:
         """The chunks that `data` completes, in order."""
         if self.done or self.error is not None:
             return []
         try:
             payloads = self._sse.feed(data)
-        except LineTooLongError:
-            self.error = StreamInterruptedError(
-                f"the server sent an event of more than {self._sse.max_event:,} bytes; "
-                "the stream was given up"
-            )
-            return []
+        except LineTooLongError as long:
+            chunks = self._chunks(long.payloads)
+            if not self.done and self.error is None:
+                self.error = StreamInterruptedError(
+                    f"the server sent an event of more than {self._sse.max_event:,} bytes "
+                    "(limits.event); the stream was given up"
+                )
+            return chunks
         return self._chunks(payloads)
 
     def finish(self) -> list[C]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 from collections.abc import Mapping
+from functools import partial
 
 import aiohttp
 
-from ..errors import RequestTimeout
+from ..errors import RequestError, RequestTimeout
 from .base import (
     IDLE_EXPIRY,
     Answer,
@@ -24,6 +26,7 @@ from .base import (
 __all__ = ["AiohttpTransport"]
 
 _BUFFER = 2**18
+_BROKEN = "its framing is broken"
 
 
 class AiohttpTransport:
@@ -61,10 +64,12 @@ class AiohttpTransport:
                 response = await self._get_session().request(
                     request.method,
                     request.url,
-                    data=request.body,
+                    data=_payload(request.body),
                     headers=request.headers,
                     proxy=self._proxy,
                     allow_redirects=False,
+                    max_line_size=request.limits.header,
+                    max_field_size=request.limits.header,
                     # What is read of the body later is timed by its reader.
                     timeout=aiohttp.ClientTimeout(sock_connect=request.timeout.connect),
                 )
@@ -107,20 +112,47 @@ class AiohttpTransport:
 class AiohttpStream:
     """The body of an answer. `read` returns whatever is there, as soon as something is."""
 
-    __slots__ = ("_content", "_request", "_response", "headers", "status")
+    __slots__ = (
+        "_connection_lost",
+        "_content",
+        "_failed",
+        "_left",
+        "_request",
+        "_response",
+        "_told",
+        "headers",
+        "status",
+    )
 
     def __init__(self, request: Request, response: aiohttp.ClientResponse) -> None:
         self._request = request
         self._response = response
         self._content = response.content
+        self._failed: RequestError | None = None  # raised once what came before is handed out
+        self._left = False
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self._connection_lost = partial(_end_without_end, self._content)
+        self._told: asyncio.Future[None] | None = None
+        self._watch(response)
 
     async def read(self) -> bytes:
+        if self._failed is not None:
+            raise self._failed
         try:
             return await self._content.readany()
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise lost_connection(self._request, _reason(error), answered=True) from None
+            failed = lost_connection(self._request, _reason(error), answered=True)
+        except RuntimeError:
+            # The connection is closed, and its reader is not yet told: see _end_without_end.
+            if self._told is None or not self._told.done():
+                raise
+            failed = lost_connection(self._request, _BROKEN, answered=True)
+        self._failed = failed
+        rest = b"" if self._left else _unread(self._content)
+        if not rest:
+            raise failed
+        return rest
 
     async def finish(self) -> None:
         # The end of the body comes right behind [DONE]; nobody should wait for it long.
@@ -130,11 +162,63 @@ class AiohttpStream:
             async with asyncio.timeout(0.25):
                 if await self._content.readany():
                     self.close()
-        except (TimeoutError, aiohttp.ClientError, OSError):
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RuntimeError):
             self.close()
 
     def close(self) -> None:
+        self._left = True
+        self._unwatch()
         self._response.close()
+
+    def _watch(self, response: aiohttp.ClientResponse) -> None:
+        """Sees that the reader is told of the connection's end, whatever the reason."""
+        connection = response.connection
+        protocol = None if connection is None else connection.protocol
+        if protocol is None or self._content.is_eof():
+            return
+        closed = self._told = protocol.closed
+        if closed is None:  # already
+            self._connection_lost(None)
+            return
+        # Looked at by somebody, or asyncio logs that nobody did. Once for each connection.
+        closed.remove_done_callback(_seen)
+        closed.add_done_callback(_seen)
+        closed.add_done_callback(self._connection_lost)
+        self._content.on_eof(self._unwatch)
+
+    def _unwatch(self) -> None:
+        if self._told is not None:
+            self._told.remove_done_callback(self._connection_lost)
+
+
+def _seen(closed: asyncio.Future[None]) -> None:
+    if not closed.cancelled():
+        closed.exception()
+
+
+def _end_without_end(content: aiohttp.StreamReader, _: object) -> None:
+    """The connection is closed, and the body neither ended nor failed: its framing was broken.
+
+    aiohttp tells the connection of it, but not the reader, who would wait for ever.
+    """
+    if content.exception() is None and not content.is_eof():
+        content.set_exception(aiohttp.ClientPayloadError(_BROKEN))
+
+
+def _unread(content: aiohttp.StreamReader) -> bytes:
+    """What had arrived before the reader failed: it raises its error first, and would keep it."""
+    error = content.exception()
+    content.set_exception(None)  # type: ignore[arg-type]
+    try:
+        return content.read_nowait()
+    finally:
+        if error is not None:
+            content.set_exception(error)
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """A body as aiohttp wants it: long ones are sent piece by piece, and the loop stays free."""
+    return io.BytesIO(body) if body is not None and len(body) > _BUFFER else body
 
 
 def _reason(error: BaseException) -> str:
@@ -150,4 +234,6 @@ def _reason(error: BaseException) -> str:
         if "Connect call failed" in text:
             return "connection refused"
         return text[:1].lower() + text[1:]
+    if isinstance(error, aiohttp.ClientResponseError):
+        return " ".join(error.message.split())[:200]
     return str(error) or type(error).__name__

@@ -11,11 +11,11 @@ from urllib.request import getproxies, proxy_bypass
 import msgspec
 
 from ..errors import ConnectError, RequestError, RequestTimeout
+from ..types.limits import Limits
 from ..types.timeout import Timeout
 
 __all__ = [
     "IDLE_EXPIRY",
-    "MAX_BODY",
     "Answer",
     "AsyncByteStream",
     "AsyncTransport",
@@ -37,9 +37,6 @@ __all__ = [
 IDLE_EXPIRY = 4.0
 """Seconds a connection is kept for reuse: TabbyAPI closes idle ones after 5."""
 
-MAX_BODY = 256 * 1024 * 1024
-"""Bytes of a plain answer that are read before it is given up."""
-
 
 class Request(msgspec.Struct, frozen=True):
     """What goes over the wire. `read_timeout`: longest silence, seconds; None = any."""
@@ -50,6 +47,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes | None
     timeout: Timeout
     read_timeout: float | None
+    limits: Limits = Limits()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -134,7 +132,7 @@ def read_body(stream: ByteStream, request: Request, deadline: float | None) -> b
 
     Raises:
         RequestTimeout: it was not complete at the deadline, or the server fell silent.
-        RequestError: the connection broke, or the body is longer than `MAX_BODY`.
+        RequestError: the connection broke, or the body is longer than `limits.body`.
     """
     pieces: list[bytes] = []
     size = 0
@@ -151,7 +149,7 @@ def read_body(stream: ByteStream, request: Request, deadline: float | None) -> b
             return b"".join(pieces)
         pieces.append(piece)
         size += len(piece)
-        if size > MAX_BODY:
+        if size > request.limits.body:
             raise body_too_large(request)
 
 
@@ -162,7 +160,7 @@ async def read_body_async(stream: AsyncByteStream, request: Request) -> bytes:
     while piece := await stream.read():
         pieces.append(piece)
         size += len(piece)
-        if size > MAX_BODY:
+        if size > request.limits.body:
             raise body_too_large(request)
     return b"".join(pieces)
 
@@ -215,7 +213,7 @@ def lost_connection(request: Request, reason: str, *, answered: bool) -> Request
 
 def body_too_large(request: Request) -> RequestError:
     return RequestError(
-        f"{request.method} {request.url}: the answer is larger than {MAX_BODY:,} bytes and was "
-        "given up",
+        f"{request.method} {request.url}: the answer is larger than {request.limits.body:,} bytes "
+        "(limits.body) and was given up",
         answered=True,
     )

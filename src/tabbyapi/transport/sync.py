@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -34,6 +33,7 @@ from .base import (
     read_body,
     smallest,
 )
+from .wire import Attempt, PacedConnection, PacedTLSConnection, Wire, attempt
 
 __all__ = ["Urllib3Transport"]
 
@@ -43,6 +43,8 @@ _KEPT = 128  # connections kept for reuse
 
 class _ExpiringPool(urllib3.HTTPConnectionPool):
     """Closes connections that were idle for so long that the server may be closing them."""
+
+    ConnectionCls = PacedConnection
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         connection = super()._get_conn(timeout)
@@ -54,11 +56,13 @@ class _ExpiringPool(urllib3.HTTPConnectionPool):
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
             conn.idle_since = time.monotonic()
+            if getattr(conn, "spoiled", False):
+                conn.close()
         super()._put_conn(conn)
 
 
 class _ExpiringTLSPool(_ExpiringPool, urllib3.HTTPSConnectionPool):
-    pass
+    ConnectionCls = PacedTLSConnection
 
 
 class Urllib3Transport:
@@ -92,16 +96,18 @@ class Urllib3Transport:
 
     def open(self, request: Request) -> Urllib3Stream:
         timeout = request.timeout
-        read = smallest(request.read_timeout, timeout.total)
+        limit = smallest(request.read_timeout, timeout.total)
         options: dict[str, Any] = {
             "body": request.body,
             "headers": request.headers,
-            "timeout": urllib3.Timeout(connect=smallest(timeout.connect, timeout.total), read=read),
+            "timeout": urllib3.Timeout(connect=smallest(timeout.connect, limit), read=limit),
             "retries": False,
             "redirect": False,
             "preload_content": False,
             "decode_content": False,
         }
+        trial = Attempt(None if limit is None else time.monotonic() + limit, request.limits.header)
+        token = attempt.set(trial)
         try:
             if self._pool is None:
                 response = self._manager.request(request.method, request.url, **options)
@@ -110,10 +116,14 @@ class Urllib3Transport:
                 response = self._pool.urlopen(request.method, path, **options)
         except (ConnectTimeoutError, NewConnectionError, ProxyError, SSLError) as error:
             raise cannot_connect(request.url, _reason(error)) from None
-        except ReadTimeoutError:
-            raise no_answer_in_time(request, read, "no answer came") from None
         except (HTTPError, http.client.HTTPException, OSError) as error:
-            raise lost_connection(request, _reason(error), answered=_had_answer(error)) from None
+            cause = _cause(error)
+            if isinstance(cause, TimeoutError | ReadTimeoutError):
+                raise no_answer_in_time(request, limit, "no answer came") from None
+            answered = trial.answered or _had_answer(cause)
+            raise lost_connection(request, _reason(error), answered=answered) from None
+        finally:
+            attempt.reset(token)
         return Urllib3Stream(request, response)
 
     def close(self) -> None:
@@ -124,30 +134,61 @@ class Urllib3Transport:
 class Urllib3Stream:
     """The body of an answer, as urllib3 hands it out: without dechunking or decoding by us."""
 
-    __slots__ = ("_connection", "_pieces", "_request", "_response", "_timeout", "headers", "status")
+    __slots__ = (
+        "_connection",
+        "_failed",
+        "_pieces",
+        "_request",
+        "_response",
+        "_timeout",
+        "_wire",
+        "headers",
+        "status",
+    )
 
     def __init__(self, request: Request, response: Any) -> None:
         self._request = request
         self._response = response
-        self._connection: HTTPConnection | None = response.connection
+        self._connection: Any = response.connection
+        # None on connections of a pool that was handed in: their reads are bounded one by one.
+        self._wire: Wire | None = getattr(self._connection, "wire", None)
         self._timeout = request.read_timeout
         self._pieces = _pieces(response)
+        self._failed: RequestError | None = None  # raised once what came before is handed out
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
 
     def read(self, timeout: float | None) -> bytes:
-        if timeout != self._timeout:
+        if self._failed is not None:
+            raise self._failed
+        wire = self._wire
+        if wire is not None:
+            wire.expect(timeout)
+        elif timeout != self._timeout:
             self._set_timeout(timeout)
         try:
             for piece in self._pieces:
                 if piece:
                     return piece
-        except ReadTimeoutError:
-            raise no_answer_in_time(self._request, timeout, "no data came") from None
+        # The last two: urllib3's reader finds its socket closed by another thread.
         except (HTTPError, http.client.HTTPException, OSError, ValueError, AttributeError) as error:
-            # The last two: urllib3's reader finds its socket closed by another thread.
-            raise lost_connection(self._request, _reason(error), answered=True) from None
+            cause = _cause(error)
+            self._failed = self._failure(cause, timeout)
+            arrived = getattr(cause, "partial", b"")  # of an IncompleteRead
+            if arrived and isinstance(arrived, bytes):
+                return arrived
+            raise self._failed from None
+        if wire is not None and wire.failure is not None:  # the end is where it broke
+            self._failed = self._failure(wire.failure, timeout)
+            raise self._failed
         return b""
+
+    def _failure(self, cause: BaseException, timeout: float | None) -> RequestError:
+        if self._wire is not None and self._wire.failure is not None:
+            cause = self._wire.failure
+        if isinstance(cause, TimeoutError | ReadTimeoutError):
+            return no_answer_in_time(self._request, timeout, "no data came")
+        return lost_connection(self._request, _words(cause), answered=True)
 
     def finish(self) -> None:
         try:
@@ -181,16 +222,15 @@ def _pieces(response: Any) -> Iterator[bytes]:
             yield piece
 
 
-def _had_answer(error: BaseException) -> bool:
+def _had_answer(cause: BaseException) -> bool:
     """Whether bytes of an answer had come when this was raised."""
-    cause = error.args[1] if isinstance(error, ProtocolError) and len(error.args) > 1 else error
     if isinstance(cause, http.client.RemoteDisconnected):
         return False
     return isinstance(cause, http.client.HTTPException)
 
 
-def _reason(error: BaseException) -> str:
-    """The innermost cause, in a few words, without addresses of objects."""
+def _cause(error: BaseException) -> BaseException:
+    """The innermost cause of what urllib3 raised."""
     while True:
         inner = (
             error.__cause__
@@ -200,8 +240,16 @@ def _reason(error: BaseException) -> str:
         if inner is None and isinstance(error, ProtocolError) and len(error.args) > 1:
             inner = error.args[1]
         if not isinstance(inner, BaseException) or inner is error:
-            break
+            return error
         error = inner
+
+
+def _reason(error: BaseException) -> str:
+    return _words(_cause(error))
+
+
+def _words(error: BaseException) -> str:
+    """A cause in a few words, without addresses of objects."""
     if isinstance(error, ConnectTimeoutError):
         return "no connection in time"
     if isinstance(error, OSError) and error.strerror:

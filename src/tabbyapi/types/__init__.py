@@ -19,6 +19,7 @@ from .chat import (
     TokenLogprob,
     TopLogprob,
 )
+from .limits import Limits
 from .messages import (
     ChatImageURL,
     ChatMessage,
@@ -94,6 +95,7 @@ __all__ = [
     "Delta",
     "FunctionCall",
     "GenerationParams",
+    "Limits",
     "MessageLike",
     "Timeout",
     "TokenLogprob",
