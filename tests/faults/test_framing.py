@@ -306,3 +306,12 @@ def test_a_stream_after_a_broken_one_has_a_connection_of_its_own(twin: Twin) -> 
     assert outcome.error is None
     assert outcome.response.text == "whole"
     assert server.connections == 2
+
+
+def test_leaving_while_a_long_request_is_being_sent_leaves_no_socket(twin: Twin) -> None:
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.stop.wait(2)  # open, and reading nothing
+
+    with ScriptedServer(script) as server, pytest.raises(tabbyapi.RequestTimeout):
+        twin.create(server.url, text="x" * 30_000_000, timeout=0.3)

@@ -6,7 +6,9 @@ import asyncio
 import io
 import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import partial
+from typing import Any
 
 import aiohttp
 
@@ -27,6 +29,25 @@ __all__ = ["AiohttpTransport"]
 
 _BUFFER = 2**18
 _BROKEN = "its framing is broken"
+
+
+_used: ContextVar[list[asyncio.Transport] | None] = ContextVar("used", default=None)
+"""The sockets that a request has used so far, the last one being the one it is on."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells which socket a request uses.
+
+    Where a server does not read, closing a connection waits for what is still to be sent, perhaps
+    for ever: such a socket must be aborted, and aiohttp gives no other way to it.
+    """
+
+    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
+        connection = await super().connect(*args, **options)
+        used = _used.get()
+        if used is not None and connection.transport is not None:
+            used.append(connection.transport)
+        return connection
 
 
 class AiohttpTransport:
@@ -59,6 +80,9 @@ class AiohttpTransport:
 
     async def open(self, request: Request) -> AiohttpStream:
         limit = smallest(request.read_timeout, request.timeout.total)
+        used: list[asyncio.Transport] = []
+        token = _used.set(used)
+        response = None
         try:
             async with asyncio.timeout(limit):
                 response = await self._get_session().request(
@@ -84,7 +108,11 @@ class AiohttpTransport:
             raise lost_connection(request, _reason(error), answered=False) from None
         except (aiohttp.ClientError, ValueError) as error:
             raise lost_connection(request, _reason(error), answered=True) from None
-        return AiohttpStream(request, response)
+        finally:
+            _used.reset(token)
+            if response is None and used:
+                used[-1].abort()
+        return AiohttpStream(request, response, used[-1] if used else None)
 
     async def close(self) -> None:
         if self._session is not None and self._given is None:
@@ -100,7 +128,7 @@ class AiohttpTransport:
                 self._session.detach()  # its loop has ended, and its connections with it
             self._loop = loop
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_EXPIRY),
+                connector=_Connector(limit=0, keepalive_timeout=IDLE_EXPIRY),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=_BUFFER,
@@ -120,11 +148,17 @@ class AiohttpStream:
         "_request",
         "_response",
         "_told",
+        "_transport",
         "headers",
         "status",
     )
 
-    def __init__(self, request: Request, response: aiohttp.ClientResponse) -> None:
+    def __init__(
+        self,
+        request: Request,
+        response: aiohttp.ClientResponse,
+        transport: asyncio.Transport | None = None,
+    ) -> None:
         self._request = request
         self._response = response
         self._content = response.content
@@ -134,7 +168,9 @@ class AiohttpStream:
         self.headers: Mapping[str, str] = response.headers
         self._connection_lost = partial(_end_without_end, self._content)
         self._told: asyncio.Future[None] | None = None
+        self._transport = transport  # None in a session that was handed in
         self._watch(response)
+        self._content.on_eof(self._ended)
 
     async def read(self) -> bytes:
         if self._failed is not None:
@@ -169,6 +205,17 @@ class AiohttpStream:
         self._left = True
         self._unwatch()
         self._response.close()
+        self._drop_unsent()
+
+    def _ended(self) -> None:
+        self._unwatch()
+        self._drop_unsent()
+
+    def _drop_unsent(self) -> None:
+        """Drops the connection if the server has answered before it took the whole request."""
+        transport, self._transport = self._transport, None
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
 
     def _watch(self, response: aiohttp.ClientResponse) -> None:
         """Sees that the reader is told of the connection's end, whatever the reason."""
@@ -184,7 +231,6 @@ class AiohttpStream:
         closed.remove_done_callback(_seen)
         closed.add_done_callback(_seen)
         closed.add_done_callback(self._connection_lost)
-        self._content.on_eof(self._unwatch)
 
     def _unwatch(self) -> None:
         if self._told is not None:
