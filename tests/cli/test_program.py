@@ -18,11 +18,11 @@ _HEAVY = "msgspec urllib3 aiohttp asyncio xllamacpp starlette uvicorn rich promp
 def test_help_lists_the_commands(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    for name in ("chat", "ask", "serve"):
+    for name in ("chat", "ask", "batch", "serve"):
         assert f"\n  {name} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["chat", "ask", "serve"])
+@pytest.mark.parametrize("command", ["chat", "ask", "batch", "serve"])
 def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     done = run(tmp_path, command, "--help")
     assert done.returncode == 0

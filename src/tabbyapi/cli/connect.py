@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ..client import Client
+    from ..client import AsyncClient, Client
 
 __all__ = ["Server", "connected", "origin_of_address", "server_options"]
 
@@ -45,6 +45,16 @@ class Server:
         from ..client import Client
 
         return Client(self.url, api_key=self.api_key, admin_key=self.admin_key)
+
+    def async_client(self, **options: Any) -> AsyncClient:
+        """An async client of this server; `options` are those of `AsyncClient`.
+
+        Raises:
+            ValidationError: an address or a key that cannot be used.
+        """
+        from ..client import AsyncClient
+
+        return AsyncClient(self.url, api_key=self.api_key, admin_key=self.admin_key, **options)
 
 
 def server_options(function: F) -> F:

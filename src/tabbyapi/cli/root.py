@@ -13,7 +13,7 @@ from .._version import __version__
 
 __all__ = ["main"]
 
-_COMMANDS = ("chat", "ask", "serve")
+_COMMANDS = ("chat", "ask", "batch", "serve")
 """In the order of `--help`. The module of the same name holds a function of that name."""
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -65,6 +65,7 @@ def main() -> None:
     tabbyapi chat                          a conversation
     tabbyapi ask "Why is the sky blue?"    one answer
     git diff | tabbyapi ask "Review this"  arguments and standard input together
+    tabbyapi batch in.jsonl out.jsonl      a file of requests, line by line
     tabbyapi serve --model model.gguf      a server on this machine
 
     A server is found by --url, then by TABBY_API_ENDPOINT, then on port 5000 of this machine. Its

@@ -1,0 +1,14 @@
+"""Files of requests, answered line by line: `run_batch`. Built on `AsyncClient`.
+
+`asks` reads what a line wants, `journal` keeps the results on disk, `outage` waits for a server
+that has gone, `run` brings them together.
+"""
+
+from __future__ import annotations
+
+from .asks import Defaults
+from .journal import JournalError
+from .outage import ServerGone
+from .run import BatchTotals, count_lines, run_batch
+
+__all__ = ["BatchTotals", "Defaults", "JournalError", "ServerGone", "count_lines", "run_batch"]

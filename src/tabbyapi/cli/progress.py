@@ -1,0 +1,109 @@
+"""Progress on standard error: a bar at a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .failures import warn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
+
+    from ..batch import BatchTotals
+
+__all__ = ["BatchProgress", "batch_progress", "progress_bar"]
+
+_LINE_EVERY = 10.0  # seconds, where there is no terminal
+
+
+class BatchProgress(Protocol):
+    """Shows how far a batch is. `totals` are the last ones, None before the first."""
+
+    totals: BatchTotals | None
+
+    def update(self, totals: BatchTotals) -> None: ...
+
+    def say(self, message: str) -> None: ...
+
+
+@contextmanager
+def batch_progress(total: int | None, *, quiet: bool) -> Iterator[BatchProgress]:
+    """Shows the progress of a batch of `total` lines (None: nobody knows) in the block."""
+    if quiet or not sys.stderr.isatty():
+        yield _Lines(total, quiet)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+
+    with progress_bar(
+        BarColumn(), MofNCompleteColumn(), _rate_column(), TimeRemainingColumn(compact=True)
+    ) as bar:
+        yield _Bar(bar, total)
+
+
+def progress_bar(*columns: Any) -> Progress:
+    """A bar on standard error, which is gone when it is done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+class _Lines:
+    def __init__(self, total: int | None, quiet: bool) -> None:
+        self.totals: BatchTotals | None = None
+        self._of = "" if total is None else f" of {total}"
+        self._quiet = quiet
+        self._next = time.monotonic() + _LINE_EVERY
+
+    def update(self, totals: BatchTotals) -> None:
+        self.totals = totals
+        if not self._quiet and time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LINE_EVERY
+            warn(f"{totals.done}{self._of} lines done, {totals.failed} failed")
+
+    def say(self, message: str) -> None:
+        if not self._quiet:
+            warn(message)
+
+
+class _Bar:
+    def __init__(self, bar: Progress, total: int | None) -> None:
+        self.totals: BatchTotals | None = None
+        self._bar = bar
+        self._began = time.monotonic()
+        self._total = total
+        self._task: Any = None
+
+    def update(self, totals: BatchTotals) -> None:
+        self.totals = totals
+        if self._task is None:
+            # What earlier runs have done says nothing about how fast this one is.
+            self._task = self._bar.add_task("", total=self._total, completed=totals.done - 1)
+        rate = totals.tokens_now / max(time.monotonic() - self._began, 0.001)
+        self._bar.update(self._task, completed=totals.done, failed=totals.failed, tokens=rate)
+
+    def say(self, message: str) -> None:
+        self._bar.console.print(message, markup=False, highlight=False)
+
+
+def _rate_column() -> Any:
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Lines and tokens a second, and what has failed."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            text = Text(f"{speed:.1f} lines/s" if speed else "")
+            if task.fields.get("tokens"):
+                text.append(f"  {task.fields['tokens']:.0f} tokens/s", "dim")
+            if task.fields.get("failed"):
+                text.append(f"  {task.fields['failed']} failed", "red")
+            return text
+
+    return Rate()
