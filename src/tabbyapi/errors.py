@@ -57,10 +57,16 @@ __all__ = [
 
 
 class TabbyError(Exception):
-    """Base of every error of this library."""
+    """Base of every error of this library.
+
+    Attributes:
+        messages: of an error that ended a tool loop: all new messages up to the last round that
+            was answered, to go on from with `chat.run([*messages, *error.messages], ...)`.
+    """
 
     code: ClassVar[str] = "tabby_error"
     status_code: int | None = None
+    messages: Sequence[Any] = ()
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -288,11 +294,7 @@ class OutputError(TabbyError):
 
 
 class ToolLoopError(OutputError):
-    """The tool loop cannot go on: a call was cut off or unreadable, or the rounds are used up.
-
-    Attributes:
-        messages: all new messages up to the last round that was answered, to go on from.
-    """
+    """The tool loop cannot go on: a call was cut off or unreadable, or the rounds are used up."""
 
     code = "tool_loop_error"
 

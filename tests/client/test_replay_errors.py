@@ -101,7 +101,8 @@ def test_each_field_error_is_one_line_that_names_the_field(talk: Talk, capture: 
         assert "\n" not in line
         assert len(line) < 300
         for part in told["loc"][1:]:
-            assert f"[{part}]" in line if isinstance(part, int) else part in line
+            index = isinstance(part, int) and told["type"] != "json_invalid"
+            assert f"[{part}]" in line if index else str(part) in line
         assert line in str(result.error)
 
 
@@ -177,3 +178,12 @@ def test_nothing_listening_says_how_to_get_a_server(talk: Talk) -> None:
     assert (result.error.code, result.error.status_code) == ("request_error", None)
     assert server.url in str(result.error)
     assert "tabbyapi serve" in str(result.error)
+
+
+def test_malformed_json_is_located(talk: Talk) -> None:
+    capture = next(c for c in LISTS if c.json["detail"][0]["type"] == "json_invalid")
+    with ReplayServer(replay(capture)) as server:
+        (outcome,) = talk(server.url, [HELLO])
+    assert isinstance(outcome.error, tabbyapi.InvalidRequestError)
+    (line,) = outcome.error.details
+    assert line == "character 14 of the body: JSON decode error (Expecting value)"

@@ -157,6 +157,8 @@ class ReplayServer:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._loop = asyncio.new_event_loop()
+        # Here, not in the thread: a server may be left before its thread has begun.
+        self._main = self._loop.create_task(self._serve())
         self._thread = threading.Thread(target=self._run, name="replay server", daemon=True)
         self._thread.start()
         return self
@@ -171,11 +173,11 @@ class ReplayServer:
             self._loop.call_soon_threadsafe(self._main.cancel)
         self._thread.join()
         self._loop.close()
+        self._listener.close()
         if not self._main.cancelled() and (failure := self._main.exception()):
             raise failure from error
 
     def _run(self) -> None:
-        self._main = self._loop.create_task(self._serve())
         with suppress(BaseException):  # __exit__ raises it, in the test's thread
             self._loop.run_until_complete(self._main)
 

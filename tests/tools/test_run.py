@@ -414,3 +414,36 @@ def test_create_takes_functions_and_describes_them() -> None:
         tool_of(tide).spec["function"],
         tool_of(tide).spec["function"],
     ]
+
+
+def test_an_error_of_the_server_leaves_the_rounds_so_far_to_go_on_from(run: Run) -> None:
+    calls: list[str] = []
+
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        calls.append(city)
+        return "sunny"
+
+    broken = json_reply(500, {"detail": "out of memory"})
+    replies = [answer(None, ("weather", '{"city": "Oslo"}')), broken]
+    with ReplayServer(replies) as server, pytest.raises(tabbyapi.ServerError) as caught:
+        run(server, tools=[weather])
+    assert [message.role for message in caught.value.messages] == ["assistant", "tool"]
+    with ReplayServer(answer("It is sunny.")) as server:
+        outcome = run(server, [user("Weather?"), *caught.value.messages], tools=[weather])
+        sent = server.requests[0].json["messages"]
+    assert outcome.text == "It is sunny."
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool"]
+    assert calls == ["Oslo"]
+
+
+def test_an_error_before_the_first_round_has_nothing_to_go_on_from(run: Run) -> None:
+    broken = json_reply(500, {"detail": "no"})
+    with ReplayServer(broken) as server, pytest.raises(tabbyapi.ServerError) as caught:
+        run(server, tools=[lookup])
+    assert list(caught.value.messages) == []
+
+
+def lookup(name: str) -> str:
+    """Look something up."""
+    return name

@@ -144,6 +144,10 @@ def _field_error(item: Any) -> str:
         return str(item)
     where = ""
     loc = item.get("loc")
+    if item.get("type") == "json_invalid" and isinstance(loc, list) and len(loc) == 2:
+        context = item.get("ctx")
+        reason = context.get("error") if isinstance(context, dict) else "malformed"
+        return f"character {loc[1]} of the body: {item.get('msg', 'no JSON')} ({reason})"
     parts = loc if isinstance(loc, list) else []
     for part in parts[1:] if parts[:1] == ["body"] else parts:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)

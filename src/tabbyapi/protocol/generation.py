@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_origin
+from typing import Any
 
 from ..errors import ValidationError
 from ..types.messages import ChatMessage
@@ -12,7 +12,7 @@ from ..types.requests import ChatCompletionRequest
 from .messages import wire_messages
 from .validate import RULES, checked_fields, refuse
 
-__all__ = ["chat_body", "generation_fields"]
+__all__ = ["chat_body", "generation_fields", "unfolded"]
 
 _OPTIONS = {"timeout", "extra_body"}
 _CONSTRAINTS = ("json_schema", "regex_pattern", "grammar_string")
@@ -26,19 +26,25 @@ _CHAT = {
 }
 
 
+def unfolded(
+    messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Messages and parameters of a request that may have been prepared as one value."""
+    if not isinstance(messages, ChatCompletionRequest):
+        return messages, params
+    prepared = {name: getattr(messages, name) for name in _CHAT}
+    given = {name: value for name, value in params.items() if value is not None}
+    return messages.messages, {**prepared, **given}
+
+
 def chat_body(
-    messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any], *, stream: bool
+    messages: Sequence[Any], params: Mapping[str, Any], *, stream: bool
 ) -> dict[str, Any]:
-    """The JSON fields of `POST /v1/chat/completions`.
+    """The JSON fields of `POST /v1/chat/completions`. Schemas and tools are dicts here.
 
     Raises:
         ValidationError: a field the server would refuse, ignore in silence, or fail on.
     """
-    if isinstance(messages, ChatCompletionRequest):
-        request = messages
-        prepared = {name: getattr(request, name) for name in _CHAT}
-        params = {**prepared, **{k: v for k, v in params.items() if v is not None}}
-        messages = request.messages
     body: dict[str, Any] = {"messages": wire_messages(messages)}
     fields = checked_fields(_without_options(params), _CHAT)
     if "tools" in fields:
@@ -101,7 +107,7 @@ def _check_constraints(fields: dict[str, Any]) -> None:
 
 def _response_format(form: Any) -> dict[str, Any]:
     if not isinstance(form, Mapping):
-        return {"type": "json_schema", "json_schema": _schema(form, "response_format")}
+        raise refuse("response_format", form, "a JSON schema as a dict, or a Python type")
     kind = form.get("type")
     if kind == "json_object":  # TabbyAPI accepts the OpenAI spelling and ignores it
         return {**form, "type": "json"}
@@ -124,12 +130,7 @@ def _response_format(form: Any) -> dict[str, Any]:
 def _schema(value: Any, field: str) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
-    if not isinstance(value, type) and get_origin(value) is None:
-        raise refuse(field, value, "a JSON schema as a dict, or a Python type")
-    # A layer above this one knows Python's types; calls that do without never load it.
-    from ..structured.schema import schema_of
-
-    return schema_of(value)
+    raise refuse(field, value, "a JSON schema as a dict, or a Python type")
 
 
 def _tools(tools: Any) -> list[Any]:
@@ -140,11 +141,7 @@ def _tools(tools: Any) -> list[Any]:
 
 def _tool(item: Any, field: str) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        from ..tools.describe import Tool, tool_of  # above this layer, like schema_of
-
-        if not callable(item) and not isinstance(item, Tool):
-            raise refuse(field, item, "a function or a dict")
-        return tool_of(item).spec
+        raise refuse(field, item, "a function or a dict")
     function = item.get("function")
     if item.get("type", "function") != "function" or not isinstance(function, Mapping):
         raise ValidationError(

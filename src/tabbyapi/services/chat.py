@@ -9,12 +9,13 @@ import msgspec
 
 from ..protocol.call import Call, StreamCall, encode_body
 from ..protocol.chat_stream import chat_stream_decoder, chunk_of_response
-from ..protocol.generation import chat_body
+from ..protocol.generation import chat_body, unfolded
 from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
 from ..types.messages import MessageLike
 from ..types.params import ChatParams
 from ..types.requests import ChatCompletionRequest
 from .caller import AsyncCaller, Caller
+from .described import described
 
 if TYPE_CHECKING:
     from ..streams import AsyncStream, Stream
@@ -40,6 +41,11 @@ def _decode(body: bytes) -> ChatCompletionResponse:
     return response
 
 
+def _body(messages: MessagesLike, params: Mapping[str, Any], *, stream: bool) -> bytes:
+    given, fields = unfolded(messages, params)
+    return encode_body(chat_body(given, described(fields), stream=stream))
+
+
 def chat_call(messages: MessagesLike, params: Mapping[str, Any]) -> Call[ChatCompletionResponse]:
     """The call for one complete answer.
 
@@ -49,7 +55,7 @@ def chat_call(messages: MessagesLike, params: Mapping[str, Any]) -> Call[ChatCom
     return Call(
         method="POST",
         path=_PATH,
-        body=encode_body(chat_body(messages, params, stream=False)),
+        body=_body(messages, params, stream=False),
         decode=_decode,
         timeout=params.get("timeout"),
         patient=True,
@@ -67,7 +73,7 @@ def chat_stream_call(
     return StreamCall(
         method="POST",
         path=_PATH,
-        body=encode_body(chat_body(messages, params, stream=True)),
+        body=_body(messages, params, stream=True),
         decode=_decode,
         decoder=chat_stream_decoder,
         as_chunk=chunk_of_response,

@@ -15,12 +15,19 @@ from ..streams import AsyncStream, Stream
 from ..types.completions import CompletionResponse, CompletionStreamResponse
 from ..types.params import GenerationParams
 from .caller import AsyncCaller, Caller
+from .described import described
 
 __all__ = ["AsyncCompletions", "Completions", "completion_call", "completion_stream_call"]
 
 _PATH = "/v1/completions"
 _NO_LIMIT = 1_000_000  # tokens; more than any context, and the server accepts that
 _decode = msgspec.json.Decoder(CompletionResponse).decode
+
+
+def _fields(
+    prompt: str | Sequence[str], params: Mapping[str, Any], *, stream: bool
+) -> dict[str, Any]:
+    return generation_fields({"prompt": prompt_of(prompt)}, described(params), stream=stream)
 
 
 def completion_call(
@@ -34,7 +41,7 @@ def completion_call(
     return Call(
         method="POST",
         path=_PATH,
-        body=encode_body(generation_fields({"prompt": prompt_of(prompt)}, params, stream=False)),
+        body=encode_body(_fields(prompt, params, stream=False)),
         decode=_decode,
         timeout=params.get("timeout"),
         patient=True,
@@ -49,7 +56,7 @@ def completion_stream_call(
     Raises:
         ValidationError: as `completion_call`.
     """
-    body = generation_fields({"prompt": prompt_of(prompt)}, params, stream=True)
+    body = _fields(prompt, params, stream=True)
     if not body.get("max_tokens"):
         # A stream without max_tokens fails. 0 means "fill the context", but for the first
         # choice only: choice i is given 5 * i tokens more.

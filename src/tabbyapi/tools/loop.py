@@ -13,13 +13,14 @@ What a server may send instead of a clean call (see `receive`) ends in a defined
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from ..errors import OutputError, ToolLoopError, ValidationError
+from ..errors import OutputError, TabbyError, ToolLoopError, ValidationError
 from ..types import ChatCompletionRequest, ChatCompletionResponse, ChatMessage, ToolCall, tool
 from .calls import PendingCall, ToolResult
 from .describe import Tool, tool_of
@@ -85,6 +86,7 @@ class ToolLoop:
         self._rounds = 0
         self._unreadable = False  # the last answer held a call that could not be read
         self._new: list[ChatMessage] = []
+        self._complete = 0  # how many of them are of rounds that were answered
         self._results: list[ToolResult] = []
         self._responses: list[ChatCompletionResponse] = []
         if (self._params.get("n") or 1) != 1:
@@ -122,6 +124,15 @@ class ToolLoop:
     def result(self) -> ToolRun:
         """The outcome, once `done`."""
         return ToolRun(self._responses[-1], self._new, self._results, self._responses)
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Gives an error that ends the loop what was said before, so that nothing is lost."""
+        try:
+            yield
+        except TabbyError as error:
+            error.messages = error.messages or self._new[: self._complete]
+            raise
 
     def receive(self, response: ChatCompletionResponse) -> list[PendingCall | ToolResult]:
         """Takes in a response; the calls it asks for, [] if none.
@@ -166,6 +177,7 @@ class ToolLoop:
         self._results.extend(results)
         for result in results:
             self._new.append(tool(result.content, tool_call_id=result.call.id))
+        self._complete = len(self._new)
 
     def _prepared(self, call: ToolCall) -> PendingCall | ToolResult:
         name = call.function.name
@@ -186,7 +198,7 @@ class ToolLoop:
             f"{message[0].upper()}{message[1:]}. The conversation so far is in .messages.",
             text=response.text,
             response=response,
-            messages=self._new,
+            messages=self._new[: self._complete],
         )
 
 

@@ -62,22 +62,23 @@ def run(
     """`Chat.run`, which describes the arguments."""
     loop, options = _parts(messages, params)
     on_call, on_result = options["on_call"], options["on_result"]
-    while not loop.done:
-        calls: Calls = loop.receive(chat.create(loop.messages, **loop.params))
-        if on_call is not None:
-            calls = [
-                call.declined()
-                if isinstance(call, PendingCall) and on_call(call) is False
-                else call
-                for call in calls
-            ]
-        results = _results(calls, loop.parallel, options["call_timeout"])
-        loop.answer(results)
-        if on_result is not None:
-            for result in results:
-                on_result(result)
-        if options["raise_errors"]:
-            _raise_first(results)
+    with loop.keeping():
+        while not loop.done:
+            calls: Calls = loop.receive(chat.create(loop.messages, **loop.params))
+            if on_call is not None:
+                calls = [
+                    call.declined()
+                    if isinstance(call, PendingCall) and on_call(call) is False
+                    else call
+                    for call in calls
+                ]
+            results = _results(calls, loop.parallel, options["call_timeout"])
+            loop.answer(results)
+            if on_result is not None:
+                for result in results:
+                    on_result(result)
+            if options["raise_errors"]:
+                _raise_first(results)
     return loop.result
 
 
@@ -87,22 +88,23 @@ async def run_async(
     """`AsyncChat.run`, which describes the arguments."""
     loop, options = _parts(messages, params)
     on_call, on_result = options["on_call"], options["on_result"]
-    while not loop.done:
-        calls: Calls = loop.receive(await chat.create(loop.messages, **loop.params))
-        if on_call is not None:
-            calls = [
-                call.declined()
-                if isinstance(call, PendingCall) and await _awaited(on_call(call)) is False
-                else call
-                for call in calls
-            ]
-        results = await _results_async(calls, loop.parallel, options["call_timeout"])
-        loop.answer(results)
-        if on_result is not None:
-            for result in results:
-                await _awaited(on_result(result))
-        if options["raise_errors"]:
-            _raise_first(results)
+    with loop.keeping():
+        while not loop.done:
+            calls: Calls = loop.receive(await chat.create(loop.messages, **loop.params))
+            if on_call is not None:
+                calls = [
+                    call.declined()
+                    if isinstance(call, PendingCall) and await _awaited(on_call(call)) is False
+                    else call
+                    for call in calls
+                ]
+            results = await _results_async(calls, loop.parallel, options["call_timeout"])
+            loop.answer(results)
+            if on_result is not None:
+                for result in results:
+                    await _awaited(on_result(result))
+            if options["raise_errors"]:
+                _raise_first(results)
     return loop.result
 
 
