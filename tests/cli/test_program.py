@@ -14,15 +14,17 @@ from .scripted import run
 
 _HEAVY = "msgspec urllib3 aiohttp asyncio xllamacpp starlette uvicorn rich prompt_toolkit numpy PIL"
 
+COMMANDS = ("chat", "ask", "batch", "serve", "config", "completion")
+
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0
-    for name in ("chat", "ask", "batch", "serve"):
+    for name in COMMANDS:
         assert f"\n  {name} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["chat", "ask", "batch", "serve"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     done = run(tmp_path, command, "--help")
     assert done.returncode == 0
@@ -48,3 +50,18 @@ def test_an_unknown_command_is_a_usage_error(tmp_path: Path) -> None:
     done = run(tmp_path, "chatt")
     assert done.returncode == 2
     assert "No such command 'chatt'" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_commands_and_options(tmp_path: Path, shell: str) -> None:
+    script = run(tmp_path, "completion", shell).stdout
+    assert f"_TABBYAPI_COMPLETE={shell}_complete" in script
+    words = {"COMP_WORDS": "tabbyapi ba", "COMP_CWORD": "1" if shell != "fish" else "ba"}
+    done = run(tmp_path, **words, _TABBYAPI_COMPLETE=f"{shell}_complete")
+    assert "batch" in done.stdout
+    words = {
+        "COMP_WORDS": "tabbyapi ask --temp",
+        "COMP_CWORD": "2" if shell != "fish" else "--temp",
+    }
+    done = run(tmp_path, **words, _TABBYAPI_COMPLETE=f"{shell}_complete")
+    assert "--temperature" in done.stdout

@@ -1,4 +1,9 @@
-"""From `--url` and friends to a client: which server is meant, and whether one is there."""
+"""From `--url` and friends to a client: which server is meant, and whether one is there.
+
+Address: the option, then the environment, then the config file, then the default. A key: the
+option, then the environment, then what is kept for that very server, then, on this machine, what
+`tabbyapi serve` has made up.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +15,45 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
+from .settings import find
+
 if TYPE_CHECKING:
     from ..client import AsyncClient, Client
+    from .keystore import KeyName
 
-__all__ = ["Server", "connected", "origin_of_address", "server_options"]
+__all__ = ["KEY_VARIABLES", "Server", "connected", "origin_of_address", "server_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+KEY_VARIABLES = {"api_key": "TABBY_API_KEY", "admin_key": "TABBY_ADMIN_KEY"}
+
 _HOST, _PORT = "localhost", 5000
+_DEFAULT = "the default, because there is no --url, no TABBY_API_ENDPOINT and none in the config"
 
 
 @dataclass(frozen=True)
 class Server:
-    """What the command line says about the server; None where it says nothing."""
+    """The server that is meant; None where nobody said anything.
 
-    url: str | None
-    api_key: str | None
-    admin_key: str | None
+    Attributes:
+        url: its address.
+        origin: where the address is from, in words.
+        api_key, admin_key: given as options.
+    """
+
+    url: str | None = None
+    origin: str = _DEFAULT
+    api_key: str | None = None
+    admin_key: str | None = None
 
     @property
     def named(self) -> bool:
         """Whether somebody said which server is meant."""
-        return bool(self.url or os.environ.get("TABBY_API_ENDPOINT"))
+        return self.url is not None
 
     def client(self) -> Client:
         """A client of this server, or of the default one.
@@ -44,7 +63,7 @@ class Server:
         """
         from ..client import Client
 
-        return Client(self.url, api_key=self.api_key, admin_key=self.admin_key)
+        return Client(self.url, api_key=self._key("api_key"), admin_key=self._key("admin_key"))
 
     def async_client(self, **options: Any) -> AsyncClient:
         """An async client of this server; `options` are those of `AsyncClient`.
@@ -54,7 +73,22 @@ class Server:
         """
         from ..client import AsyncClient
 
-        return AsyncClient(self.url, api_key=self.api_key, admin_key=self.admin_key, **options)
+        return AsyncClient(
+            self.url,
+            api_key=self._key("api_key"),
+            admin_key=self._key("admin_key"),
+            **options,
+        )
+
+    def _key(self, name: KeyName) -> str | None:
+        given: str | None = getattr(self, name) or os.environ.get(KEY_VARIABLES[name])
+        if given:
+            return given
+        from ..protocol.endpoint import DEFAULT_URL, normalised_url
+        from .keystore import stored_key
+
+        url = normalised_url(self.url or DEFAULT_URL)
+        return stored_key(url, name) or _key_made_up_by_serve(url, name)
 
 
 def server_options(function: F) -> F:
@@ -69,22 +103,40 @@ def server_options(function: F) -> F:
     def command(
         *args: Any, url: str | None, api_key: str | None, admin_key: str | None, **kwargs: Any
     ) -> Any:
-        server = Server(url, api_key, admin_key)
+        server = Server(*_address(url), api_key, admin_key)
         click.get_current_context().meta[__name__] = server
         return function(*args, server=server, **kwargs)
 
     return command  # type: ignore[return-value]
 
 
+def _address(option: str | None) -> tuple[str | None, str]:
+    if option:
+        return option, "the one given with --url"
+    found = find("url")
+    return (None, _DEFAULT) if found is None else (found.value, f"that of {found.origin}")
+
+
 def origin_of_address() -> str:
     """Where the running command has its server's address from."""
     context = click.get_current_context(silent=True)
     server = context.meta.get(__name__) if context is not None else None
-    if server is not None and server.url:
-        return "the one given with --url"
-    if os.environ.get("TABBY_API_ENDPOINT"):
-        return "that of TABBY_API_ENDPOINT"
-    return "the default, because there is no --url and no TABBY_API_ENDPOINT"
+    return server.origin if server is not None else _DEFAULT
+
+
+def _key_made_up_by_serve(url: str, name: KeyName) -> str | None:
+    """The key that `tabbyapi serve` keeps for its owner; for servers on this machine only."""
+    from ..server.paths import data_folder
+    from ..transport.base import is_loopback
+
+    if not is_loopback(urlsplit(url).hostname):
+        return None
+    try:
+        keys = json.loads((data_folder() / "keys.json").read_text())
+        key = keys.get(name)
+    except (OSError, ValueError, AttributeError):
+        return None  # there are none; a broken file is the server's to complain of
+    return key if isinstance(key, str) else None
 
 
 @contextmanager

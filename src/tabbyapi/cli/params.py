@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from .inputs import text_of
+from .settings import SETTINGS, find
 
 __all__ = ["generation_options", "parameter_names", "parse_parameter", "text_or_file"]
 
@@ -70,6 +71,14 @@ def text_or_file(value: str | None) -> str | None:
     return text_of(Path(value[1:]).expanduser())
 
 
+def _given_or_set(name: str, value: Any) -> Any:
+    """An option, or what the environment or the config file says in its place."""
+    if value is not None or name not in SETTINGS:
+        return value
+    found = find(name)
+    return None if found is None else found.value
+
+
 _OPTIONS = (
     click.option("--model", metavar="NAME", help="Model to answer, where the server has several."),
     click.option("--max-tokens", type=int, metavar="N", help="Longest answer, in tokens."),
@@ -106,12 +115,13 @@ def generation_options(function: F) -> F:
     def command(
         *args: Any, system: str | None, stop: tuple[str, ...], more: Any, **kwargs: Any
     ) -> Any:
-        params = {name: kwargs.pop(name) for name in _SINGLE}
+        params = {name: _given_or_set(name, kwargs.pop(name)) for name in _SINGLE}
         params = {name: value for name, value in params.items() if value is not None}
         if stop:
             params["stop"] = list(stop)
         params.update(more)
-        return function(*args, system=text_or_file(system), params=params, **kwargs)
+        system = text_or_file(_given_or_set("system", system))
+        return function(*args, system=system, params=params, **kwargs)
 
     for option in reversed(_OPTIONS):
         command = option(command)

@@ -13,7 +13,14 @@ from .._version import __version__
 
 __all__ = ["main"]
 
-_COMMANDS = ("chat", "ask", "batch", "serve")
+_COMMANDS = {
+    "chat": "Hold a conversation with a model.",
+    "ask": "Ask one question.",
+    "batch": "Answer each line of a file.",
+    "serve": "Serve a model on this machine.",
+    "config": "Show and change settings and keys.",
+    "completion": "Make a shell complete commands and options.",
+}
 """In the order of `--help`. The module of the same name holds a function of that name."""
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -31,6 +38,10 @@ class _Program(click.Group):
             return None
         command: click.Command = getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -68,6 +79,6 @@ def main() -> None:
     tabbyapi batch in.jsonl out.jsonl      a file of requests, line by line
     tabbyapi serve --model model.gguf      a server on this machine
 
-    A server is found by --url, then by TABBY_API_ENDPOINT, then on port 5000 of this machine. Its
-    key is --api-key, or TABBY_API_KEY.
+    A server is found by --url, then by TABBY_API_ENDPOINT, then by the config file, then on port
+    5000 of this machine. Its key is --api-key, then TABBY_API_KEY, then what "config set" keeps.
     """
