@@ -28,8 +28,7 @@ BLOCK = re.compile(
 )
 # Programs for routes that TabbyAPI has and the local server does not serve.
 BEYOND_THE_LOCAL_SERVER = {
-    "docs/services.md": "/v1/completions and others",
-    "examples/completions.py": "/v1/completions",
+    "docs/services.md": "/v1/sampling/overrides and others",
     "examples/embeddings.py": "/v1/embeddings",
 }
 BOUND = 120  # seconds that no program here comes near

@@ -14,6 +14,7 @@ from .chat_chunks import ChatChunks
 from .choices import Choice
 from .constraints import constraint, forced_call
 from .generation import Budget
+from .inline import chosen_model
 from .jobs import MOST_CHOICES, make_job, several
 from .prompts import chat_prompt
 from .reasoning import ReasoningSplitter, opens_reasoning
@@ -31,7 +32,7 @@ async def chat_completions(
     request: Request, body: ChatCompletionRequest, runtime: Runtime
 ) -> ASGIApp:
     """Answer a chat request, streamed or whole."""
-    chat = await unless_gone(request.receive, _prepare(runtime, body))
+    chat = await unless_gone(request.receive, _prepare(request, body, runtime))
     if body.stream and runtime.settings.streaming:
         return answer_stream(chat, ChatChunks(chat.id, chat.loaded.file.name))
     return await answer_whole(request, chat, lambda: _body(chat))
@@ -48,8 +49,10 @@ def _body(chat: Answer[Choice]) -> dict[str, object]:
     }
 
 
-async def _prepare(runtime: Runtime, body: ChatCompletionRequest) -> Answer[Choice]:
-    loaded = runtime.model()
+async def _prepare(
+    request: Request, body: ChatCompletionRequest, runtime: Runtime
+) -> Answer[Choice]:
+    loaded = await chosen_model(request, body.model, runtime)
     settings = runtime.settings
     if loaded.template is None:
         raise Refused(422, "Chat completions are disabled because a prompt template is not set.")

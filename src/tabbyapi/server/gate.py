@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from .answers import Refused
 
@@ -18,9 +20,18 @@ class Gate:
         self.slot = asyncio.Semaphore(slots)
         self._most = slots + queue
         self._inside = 0
+        self._closed = False
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     def enter(self) -> None:
         """Admit a request, or raise `Refused` (503 with Retry-After). `leave` ends it."""
+        if self._closed:
+            raise Refused(
+                503,
+                "A model is being loaded. Try again later.",
+                headers={"retry-after": _RETRY_AFTER},
+            )
         if self._inside >= self._most:
             raise Refused(
                 503,
@@ -29,7 +40,21 @@ class Gate:
                 headers={"retry-after": _RETRY_AFTER},
             )
         self._inside += 1
+        self._empty.clear()
 
     def leave(self) -> None:
         """A request is done."""
         self._inside -= 1
+        if not self._inside:
+            self._empty.set()
+
+    @asynccontextmanager
+    async def closed(self, *, wait: bool = True) -> AsyncIterator[None]:
+        """Admit nobody meanwhile; by default begin when those inside have left."""
+        self._closed = True
+        try:
+            if wait:
+                await self._empty.wait()
+            yield
+        finally:
+            self._closed = False

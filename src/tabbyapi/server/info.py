@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from .answers import Refused, json_answer
 from .auth import permission
-from .models import list_models
+from .library import gguf_names
 from .runtime import Runtime
 
 __all__ = [
@@ -87,7 +87,7 @@ async def model_list(request: Request, runtime: Runtime) -> Response:
         raise Refused(500, "contradictory keys")
     names = list(runtime.settings.dummy_models)
     if level == "admin":
-        names += list_models(runtime.settings.folder)
+        names += gguf_names(runtime.settings.folder)
     elif runtime.loaded is not None:
         names.append(runtime.loaded.file.name)
     return json_answer({"object": "list", "data": [model_card(name) for name in names]})

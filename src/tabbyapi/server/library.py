@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["find", "find_gguf", "find_projector", "gguf_names", "names"]
+__all__ = ["TEMPLATE_SUFFIXES", "find", "find_gguf", "find_projector", "gguf_names", "names"]
+
+TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2")
 
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}$")
 _FIRST_PART = re.compile(r"-00001-of-\d{5}$")

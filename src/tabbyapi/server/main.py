@@ -37,6 +37,8 @@ __all__ = ["ServeError", "serve"]
 Stop = Callable[[], None]
 """Stops the server; may be called from any thread."""
 
+_PATHS = {f.name for f in fields(Settings) if "Path" in str(f.type)}
+
 _GRACE_SECONDS = 2  # for requests in flight when the server is stopped
 
 
@@ -182,7 +184,7 @@ def settings_from(values: dict[str, Any]) -> Settings:
         raise ServeError(f"There is no setting {', '.join(unknown)}.")
     made: dict[str, Any] = {}
     for name, value in values.items():
-        if name in ("model", "models_dir", "keys_file", "mmproj") and value is not None:
+        if name in _PATHS and value is not None:
             value = Path(value)
         made[name] = tuple(value) if isinstance(value, list) else value
     return Settings(**made)

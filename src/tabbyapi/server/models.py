@@ -13,7 +13,7 @@ from typing import Any
 from .gguf_header import read_header
 from .paths import cache_folder
 
-__all__ = ["ModelFile", "default_model", "list_models", "open_model"]
+__all__ = ["ModelFile", "default_model", "open_model"]
 
 _LARGEST_DEFAULT_CONTEXT = 8192
 
@@ -34,26 +34,22 @@ class ModelFile:
         return wanted or min(self.trained_context or 4096, _LARGEST_DEFAULT_CONTEXT)
 
 
-def open_model(path: Path) -> ModelFile:
-    """Read a model's header. Raises `NotAModelError` or OSError."""
+def open_model(path: Path, name: str | None = None) -> ModelFile:
+    """Read a model's header. `name` is what it is called, by default as its file.
+
+    Raises `NotAModelError` or OSError.
+    """
     header: dict[str, Any] = read_header(path)
     architecture = header.get("general.architecture", "")
     title = str(header.get("general.name") or path.stem)
     return ModelFile(
         path=path,
-        name=path.stem,
+        name=name or path.stem,
         title=title,
         trained_context=int(header.get(f"{architecture}.context_length") or 0),
         chat_template=header.get("tokenizer.chat_template"),
         is_demo=path == _unpacked() or "demo" in title.lower(),
     )
-
-
-def list_models(folder: Path | None) -> list[str]:
-    """Names of the models in a folder, sorted."""
-    if folder is None or not folder.is_dir():
-        return []
-    return sorted(path.stem for path in folder.glob("*.gguf") if path.is_file())
 
 
 def default_model() -> Path:

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from .answers import Refused
 from .auth import Keys
 from .engine import Engine, EngineError, EngineSpec, Native
 from .gate import Gate
 from .gguf_header import read_token_types
-from .library import find_projector
+from .library import TEMPLATE_SUFFIXES, find, find_projector
 from .models import ModelFile, open_model
 from .settings import Settings
 from .templates import PromptTemplate, TemplateError
 
-__all__ = ["Loaded", "Runtime"]
+__all__ = ["LoadOptions", "Loaded", "Runtime"]
+
+T = TypeVar("T")
 
 log = logging.getLogger("tabbyapi.server")
 
 _MOST_ISSUES = 100
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a model.
+
+    `prompt_template` names a file of the templates folder. `skip_queue` ends the answers that
+    are being generated instead of waiting for them. `on_progress` is given shares from 0 to 1.
+    """
+
+    n_ctx: int | None = None
+    vision: bool = True
+    prompt_template: str | None = None
+    skip_queue: bool = False
+    on_progress: Callable[[float], None] | None = None
 
 
 @dataclass
@@ -63,6 +83,8 @@ class Runtime:
         self.loaded: Loaded | None = None
         self.gate = Gate(settings.slots, settings.max_queue)
         self.issues: list[dict[str, str]] = []
+        self.changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def model(self) -> Loaded:
         """The loaded model, or `Refused` (503)."""
@@ -77,11 +99,34 @@ class Runtime:
         except EngineError as error:
             raise Refused(503, f"The model cannot answer: {error}") from None
 
-    async def load(self, file: ModelFile) -> Loaded:
-        """Load a model in place of the one there is. Raises `EngineError`."""
+    def background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do work that nobody cancels by leaving."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def switch(self, path: Path, name: str, options: LoadOptions | None = None) -> Loaded:
+        """The model of this name, loaded unless it is. One change at a time.
+
+        The one there was is gone in any case, as the protocol has it. Raises `EngineError`,
+        `NotAModelError`, `TemplateError` or OSError.
+        """
+        options = options or LoadOptions()
+        async with self.changing:
+            if self.loaded is not None and self.loaded.file.name == name:
+                return self.loaded
+            async with self.gate.closed(wait=not options.skip_queue):
+                await self.unload()
+                return await self.load(open_model(path, name), options)
+
+    async def load(self, file: ModelFile, options: LoadOptions | None = None) -> Loaded:
+        """Load a model in place of the one there is. Raises `EngineError`, `TemplateError`."""
+        options = options or LoadOptions()
         await self.unload()
         settings = self.settings
-        n_ctx = file.context(settings.n_ctx)
+        n_ctx = file.context(options.n_ctx or settings.n_ctx)
+        template = self._template(file, options.prompt_template)
         engine = Engine(
             EngineSpec(
                 model=file.path,
@@ -90,8 +135,9 @@ class Runtime:
                 threads=settings.engine_threads,
                 gpu_layers=settings.gpu_layers,
                 cache_ram_mib=settings.cache_ram_mib,
-                mmproj=self._projector(file.path),
-            )
+                mmproj=self._projector(file.path) if options.vision else None,
+            ),
+            on_progress=options.on_progress,
         )
         await engine.start()
         props = await (await engine.ready()).get("/props")
@@ -99,7 +145,7 @@ class Runtime:
             file=file,
             engine=engine,
             n_ctx=int(props["default_generation_settings"]["n_ctx"]),
-            template=self._template(file),
+            template=template,
             bos=props.get("bos_token") or "",
             eos=props.get("eos_token") or "",
             has_vision=bool(props.get("modalities", {}).get("vision")),
@@ -118,7 +164,12 @@ class Runtime:
         given = self.settings.mmproj
         return given if given and model == self.settings.model else find_projector(model)
 
-    def _template(self, file: ModelFile) -> PromptTemplate | None:
+    def _template(self, file: ModelFile, name: str | None) -> PromptTemplate | None:
+        if name is not None:
+            path = find(self.settings.templates_dir, name, *TEMPLATE_SUFFIXES)
+            if path is None:
+                raise TemplateError(f"there is no prompt template {name!r}")
+            return PromptTemplate(path.read_text(encoding="utf-8"), name)
         source = self.settings.chat_template or file.chat_template
         if not source:
             return None

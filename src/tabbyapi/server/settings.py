@@ -20,6 +20,9 @@ class Settings:
         model: GGUF file to load at start; None starts without a model.
         models_dir: folder whose `*.gguf` files are listed and can be loaded; default: the
             folder of `model`.
+        templates_dir: folder of prompt templates (Jinja) that can be switched to.
+        embeddings_dir: folder of embedding models (GGUF); default: that of the models.
+        embeddings: name of an embedding model to load at start.
         host, port: where to listen. Port 0 takes a free one.
         api_keys, admin_key: the keys; where both are empty and `auth` is on, keys are generated
             and kept in `keys_file`.
@@ -51,6 +54,9 @@ class Settings:
 
     model: Path | None = None
     models_dir: Path | None = None
+    templates_dir: Path | None = None
+    embeddings_dir: Path | None = None
+    embeddings: str | None = None
     host: str = "127.0.0.1"
     port: int = 5000
     api_keys: tuple[str, ...] = ()

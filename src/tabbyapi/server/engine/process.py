@@ -230,8 +230,6 @@ class Engine:
 
     async def _end(self) -> None:
         native, self._native = self._native, None
-        if native is not None:
-            await native.close()
         process = self._process
         if process is not None and process.returncode is None:
             assert process.stdin is not None
@@ -241,6 +239,9 @@ class Engine:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+        if native is not None:
+            # After the process: its end is what readers of answers notice, this is not.
+            await native.close()
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
