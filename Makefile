@@ -38,7 +38,7 @@ model: $(STAMP)         ## train the demo model anew (hours on a CPU; starting a
 	$(BIN)/python -m demo_model export
 	$(BIN)/python -m demo_model evaluate
 
-soak: $(STAMP)          ## five minutes of mixed load against the local server
+soak: $(STAMP)          ## five minutes (SOAK_SECONDS) of mixed load against the local server
 	$(BIN)/python -m pytest -m soak
 
 clean:

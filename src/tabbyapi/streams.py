@@ -8,8 +8,10 @@ whose `partial` holds what had arrived, after the chunks that did arrive have be
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from operator import length_hint
 from types import TracebackType
@@ -57,6 +59,7 @@ class _Progress(Generic[C, R]):
         self._whole: R | None = None  # a plain answer, where the server does not stream
         self._closed = False
         self._ended = False  # nothing more will come
+        self._process = os.getpid()
 
     @property
     def response(self) -> R:
@@ -130,12 +133,19 @@ class _Progress(Generic[C, R]):
         return StreamTimeout(said, partial=self._assembled())
 
     def _closed_error(self) -> StreamClosedError:
-        return StreamClosedError(
-            "the stream was closed; open a new one to go on", partial=self._assembled()
-        )
+        if self._elsewhere:
+            said = "the stream was opened in another process, and cannot be shared"
+        else:
+            said = "the stream was closed"
+        return StreamClosedError(f"{said}; open a new one to go on", partial=self._assembled())
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether this is a forked child: the connection is its parent's, who may be reading."""
+        return self._process != os.getpid()
 
     def _warn_if_open(self) -> bool:
-        if self._closed or self._ended:
+        if self._closed or self._ended or self._elsewhere:
             return False
         warnings.warn(
             f"a stream of {self._call.path} was neither read to its end nor closed; use it in a "
@@ -205,7 +215,7 @@ class Stream(_Progress[C, R]):
             return
         self._closed = True
         source = self._source
-        if source is not None and not self._ended:
+        if source is not None and not self._ended and not self._elsewhere:
             if self._decoder.done:
                 source.finish()
             else:
@@ -230,7 +240,7 @@ class Stream(_Progress[C, R]):
         """Reads until there are chunks to deliver; False at the good end."""
         if self._ended:
             return False
-        if self._closed:
+        if self._closed or self._elsewhere:
             raise self._closed_error()
         decoder, source = self._decoder, self._source
         if source is None:
@@ -354,7 +364,7 @@ class AsyncStream(_Progress[C, R]):
         if self._closed:
             return
         self._closed = True
-        if not self._ended:
+        if not self._ended and not self._elsewhere:
             await self._release(good=self._decoder.done)
 
     aclose = close
@@ -374,13 +384,15 @@ class AsyncStream(_Progress[C, R]):
         source = getattr(self, "_source", None)
         if source is not None and self._warn_if_open():
             self._closed = True
+            if self._timer is not None:
+                self._timer.cancel()
             source.close()
 
     async def _fill(self) -> bool:
         """Reads until there are chunks to deliver; False at the good end."""
         if self._ended:
             return False
-        if self._closed:
+        if self._closed or self._elsewhere:
             raise self._closed_error()
         if self._connect is not None:
             await self._open()
@@ -435,12 +447,12 @@ class AsyncStream(_Progress[C, R]):
         if loop.time() >= when:
             if length_hint(self._batch):  # the caller is slow, not the server
                 self._last_data = loop.time()
-                self._timer = loop.call_later(0.05, self._watch, loop)
+                self._timer = loop.call_later(0.05, _look, weakref.ref(self), loop)
                 return
             self._expired = name
             self._source.close()
             return
-        self._timer = loop.call_at(when, self._watch, loop)
+        self._timer = loop.call_at(when, _look, weakref.ref(self), loop)
 
     def _timed_out(self) -> StreamTimeout | None:
         if self._expired is None:
@@ -461,3 +473,10 @@ class AsyncStream(_Progress[C, R]):
                 await self._source.finish()
             else:
                 self._source.close()
+
+
+def _look(stream: weakref.ref[AsyncStream[Any, Any]], loop: asyncio.AbstractEventLoop) -> None:
+    """Lets a stream look at its limits. Its timer must not keep it from being collected."""
+    there = stream()
+    if there is not None:
+        there._watch(loop)

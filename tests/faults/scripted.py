@@ -109,7 +109,7 @@ class ScriptedServer:
     def __init__(
         self, script: Callable[[Peer], None], *, tls: ssl.SSLContext | None = None
     ) -> None:
-        self._script = script
+        self.script = script
         self._tls = tls
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -163,7 +163,7 @@ class ScriptedServer:
                     sock = self._tls.wrap_socket(sock, server_side=True)
                 with sock:
                     sock.settimeout(0.05)
-                    self._script(Peer(sock, number, self._stop))
+                    self.script(Peer(sock, number, self._stop))
         except OSError:
             self.left.set()
         except BaseException as failure:

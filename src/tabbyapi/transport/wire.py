@@ -118,17 +118,22 @@ class Wire(io.RawIOBase):
 
 
 class _Head:
-    """The lines of a head, none longer than the limit."""
+    """The lines of a head: all of them, and none longer than the limit."""
 
     def __init__(self, reader: io.BufferedReader[Any], limit: int) -> None:
         self._reader = reader
         self._limit = limit
+        self._begun = False
         self.close = reader.close
 
     def readline(self, size: int) -> bytes:
         line = self._reader.readline(min(size, self._limit + 1))
         if len(line) > self._limit:
             raise http.client.LineTooLong(f"header: more than {self._limit:,} bytes")
+        # http.client takes the end of the connection for the end of the head.
+        if not line.endswith(b"\n") and (line or self._begun):
+            raise http.client.HTTPException("its head is cut off")
+        self._begun = True
         return line
 
 

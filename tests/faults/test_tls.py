@@ -1,0 +1,162 @@
+"""TLS: what cannot be trusted is refused, and broken connections are as without it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+import urllib3
+
+import tabbyapi
+from tabbyapi import user
+
+from .conftest import KEY, Twin
+from .scripted import Peer, ScriptedServer
+from .test_network import DONE, GOOD, STREAM_HEAD, framed, text_event
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1, signed by itself, with its key."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", path, "-out", path.with_suffix(".crt")),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
+    return path
+
+
+@pytest.fixture
+def serving(certificate: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def good(peer: Peer) -> None:
+    while peer.request():
+        peer.send(b"".join(GOOD.pieces))
+
+
+def cut(peer: Peer) -> None:
+    peer.request()
+    peer.send(STREAM_HEAD)
+    time.sleep(0.05)
+    for piece in framed(text_event("half an "), text_event("answer")):
+        peer.send(piece)
+    time.sleep(0.05)
+
+
+def test_a_certificate_that_cannot_be_trusted_is_a_connect_error(
+    twin: Twin, serving: ssl.SSLContext
+) -> None:
+    with (
+        ScriptedServer(good, tls=serving) as server,
+        pytest.raises(tabbyapi.ConnectError, match=r"(?i)certificate") as caught,
+    ):
+        twin.create(server.url, retry=0)
+    assert server.url in str(caught.value)
+    assert not caught.value.sent
+
+
+def test_plain_http_to_a_tls_server_is_a_request_error(twin: Twin, serving: ssl.SSLContext) -> None:
+    with ScriptedServer(good, tls=serving) as server, pytest.raises(tabbyapi.RequestError):
+        twin.create(server.url.replace("https:", "http:"), retry=0, timeout=10)
+
+
+def test_a_trusted_server_is_served_and_its_cut_stream_gives_back_what_came(
+    certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # what OpenSSL trusts by default
+    with ScriptedServer(good, tls=serving) as server:
+        with tabbyapi.Client(server.url, api_key=KEY) as client:
+            assert client.chat.create([user("Hello")]).text == "fine"
+            assert client.chat.create([user("x" * 3_000_000)], timeout=20).text == "fine"
+        assert server.connections == 1
+    with (
+        ScriptedServer(cut, tls=serving) as server,
+        tabbyapi.Client(server.url) as client,
+        pytest.raises(tabbyapi.StreamInterruptedError) as caught,
+    ):
+        client.chat.create_stream([user("Hello")]).until_done()
+    assert caught.value.partial.text == "half an answer"
+
+
+def test_a_deadline_holds_over_tls(
+    certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drip(peer: Peer) -> None:
+        peer.request()
+        peer.drip(b"HTTP/1.1 200 OK\r\nx-drop: 1")
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with ScriptedServer(drip, tls=serving) as server, tabbyapi.Client(server.url) as client:
+        with pytest.raises(tabbyapi.RequestTimeout):
+            client.chat.create([user("Hello")], timeout=0.4)
+        assert server.left.wait(5)
+
+
+def test_a_pool_of_ones_own_is_used_as_it_is(certificate: Path, serving: ssl.SSLContext) -> None:
+    with (
+        ScriptedServer(good, tls=serving) as server,
+        urllib3.PoolManager(ca_certs=str(certificate)) as pool,
+        tabbyapi.Client(server.url, api_key=KEY, http_client=pool) as client,
+    ):
+        assert client.chat.create([user("Hello")]).text == "fine"
+    with (
+        ScriptedServer(cut, tls=serving) as server,
+        urllib3.PoolManager(ca_certs=str(certificate)) as pool,
+        tabbyapi.Client(server.url, api_key=KEY, http_client=pool) as client,
+        pytest.raises(tabbyapi.StreamInterruptedError) as caught,
+    ):
+        client.chat.create_stream([user("Hello")]).until_done()
+    assert caught.value.partial.text == "half an answer"
+
+
+def test_a_session_of_ones_own_is_used_as_it_is(certificate: Path, serving: ssl.SSLContext) -> None:
+    trust = ssl.create_default_context(cafile=certificate)
+
+    async def main() -> None:
+        connector = aiohttp.TCPConnector(ssl=trust)
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            tabbyapi.AsyncClient(server.url, api_key=KEY, http_client=session) as client,
+        ):
+            if server.script is good:
+                assert (await client.chat.create([user("Hello")])).text == "fine"
+                return
+            with pytest.raises(tabbyapi.StreamInterruptedError) as caught:
+                await (await client.chat.create_stream([user("Hello")])).until_done()
+            assert caught.value.partial.text == "half an answer"
+
+    for script in (good, cut):
+        with ScriptedServer(script, tls=serving) as server:
+            asyncio.run(main())
+
+
+def test_done_is_done_over_tls(
+    certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def whole(peer: Peer) -> None:
+        while peer.request():
+            peer.send(STREAM_HEAD + b"".join(framed(text_event("a"), DONE)) + b"0\r\n\r\n")
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with ScriptedServer(whole, tls=serving) as server, tabbyapi.Client(server.url) as client:
+        for _ in range(3):
+            assert client.chat.create_stream([user("Hello")]).until_done().text == "a"
+        assert server.connections == 1
