@@ -113,6 +113,7 @@ async def _pump(answer: Answer[C], index: int, mailbox: Mailbox[_Mail]) -> None:
             async with aclosing(generate(native, answer.jobs[index])) as steps:
                 async for step in steps:
                     mailbox.put((index, step))
+                    await mailbox.room()
     except (EngineDied, EngineRefusal, Refused) as error:
         mailbox.put((index, error))
     except Exception as error:

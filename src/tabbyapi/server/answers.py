@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 __all__ = [
     "ClientGone",
     "Refused",
+    "busy",
     "context_refused",
     "error_event",
     "json_answer",
@@ -19,6 +20,9 @@ __all__ = [
 ]
 
 JSON = "application/json"
+_RETRY_AFTER = "2"  # seconds
+_MOST_ERRORS = 100  # reported of one body
+_MOST_ECHOED = 1 << 20  # bytes of the body that its errors give back
 
 
 class ClientGone(Exception):
@@ -43,6 +47,15 @@ class Refused(Exception):
         return json_answer(self.body, self.status, self.headers)
 
 
+def busy(reason: str, headers: dict[str, str] | None = None) -> Refused:
+    """The refusal (503 with Retry-After) of what could be served a little later."""
+    return Refused(
+        503,
+        f"The server is busy: {reason}. Try again later.",
+        headers={"retry-after": _RETRY_AFTER} | (headers or {}),
+    )
+
+
 def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A compact JSON answer."""
     return Response(msgspec.json.encode(body), status, headers, media_type=JSON)
@@ -55,8 +68,12 @@ def spaced(value: Any) -> bytes:
 
 def validation_refused(errors: list[dict[str, Any]]) -> Refused:
     """Shape 2: the list of what is wrong with the body."""
-    kept = ("type", "loc", "msg", "input", "ctx")
-    return Refused(422, [{k: error[k] for k in kept if k in error} for error in errors])
+    kept = ["type", "loc", "msg", "input", "ctx"]
+    found = [{k: error[k] for k in kept if k in error} for error in errors[:_MOST_ERRORS]]
+    if len(msgspec.json.encode(found)) > _MOST_ECHOED:
+        for error in found:
+            error.pop("input", None)
+    return Refused(422, found)
 
 
 def _overflow(message: str) -> dict[str, Any]:

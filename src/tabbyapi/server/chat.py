@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from uuid import uuid4
 
 from starlette.requests import Request
@@ -15,13 +16,15 @@ from .choices import Choice
 from .constraints import constraint, forced_call
 from .generation import Budget
 from .inline import chosen_model
-from .jobs import MOST_CHOICES, make_job, several
+from .jobs import make_job, several
+from .limits import check_limits
 from .prompts import chat_prompt
 from .reasoning import ReasoningSplitter, opens_reasoning
 from .requests import ChatCompletionRequest
 from .runtime import Runtime
 from .sampling import alternatives
 from .sse import unless_gone
+from .timebox import timeboxed
 from .toolcalls import ToolCallSplitter
 from .vision import image_marker, placed_images, seen_images
 
@@ -56,11 +59,13 @@ async def _prepare(
     settings = runtime.settings
     if loaded.template is None:
         raise Refused(422, "Chat completions are disabled because a prompt template is not set.")
-    if (body.n or 1) > MOST_CHOICES:
-        raise Refused(400, f"n is {body.n}; this server answers at most {MOST_CHOICES} at once")
+    check_limits(body)
+    if len(body.messages) > settings.max_messages:
+        raise Refused(413, f"The request has more than {settings.max_messages:,} messages.")
     urls = seen_images(body, loaded, settings)
     marker = await image_marker(runtime, loaded) if urls else ""
-    text = chat_prompt(body, loaded.template, bos=loaded.bos, eos=loaded.eos, image=marker)
+    render = partial(chat_prompt, bos=loaded.bos, eos=loaded.eos, image=marker)
+    text = await timeboxed(render, body, loaded.template)
     start, end = settings.reasoning_start, settings.reasoning_end
     splits = settings.reasoning == "on" or (settings.reasoning == "auto" and loaded.knows_reasoning)
     inside = splits and opens_reasoning(text, start, end)

@@ -15,7 +15,8 @@ from .constraints import constraint
 from .engine.native import TokenProbability
 from .generation import Ending, Piece
 from .inline import chosen_model
-from .jobs import MOST_CHOICES, make_job, several
+from .jobs import make_job, several
+from .limits import MOST_CHOICES
 from .requests import GenerationRequest
 from .runtime import Runtime
 from .sampling import alternatives

@@ -1,8 +1,7 @@
-"""Constrained output: schemas, regular expressions and grammars as one checked grammar text.
+"""Constrained output: schemas, regular expressions and grammars as one grammar text.
 
-Everything becomes a Lark grammar for llguidance, which the engine has built in. The engine drops
-a grammar that it cannot read without a word, so it is checked here first, by the same library,
-and a constraint that cannot be enforced is refused.
+Everything becomes a Lark grammar for llguidance, which the engine has built in; `grammars` checks
+it before the engine sees it.
 """
 
 from __future__ import annotations
@@ -11,36 +10,40 @@ import json
 import re
 from typing import Any
 
-import llguidance
 from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from .answers import Refused
+from .grammars import Grammar
 from .requests import ChatCompletionRequest, GenerationRequest, NamedToolChoice, ToolSpec
 
 __all__ = ["constraint", "forced_call"]
 
 _HEADER = "%llguidance {}\n"
 _LARGEST = 256 * 1024
-_DEEPEST = 32  # a schema nested 200 levels takes the engine seconds to compile
+# Schemas beyond these take the engine seconds to compile, in which it answers nobody.
+_DEEPEST = 32
+_MOST_MEMBERS = 5000
+_MOST_COUNTED = 10_000
+_COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
 
 # Without this a model may fill its whole answer with spaces between two keys.
 _COMPACT = {"x-guidance": {"whitespace_flexible": False}}
 
 
-def constraint(request: GenerationRequest, *, after_reasoning: str = "") -> str | None:
+def constraint(request: GenerationRequest, *, after_reasoning: str = "") -> Grammar | None:
     """The grammar a request asks for, None if it asks for none.
 
     `after_reasoning` is the tag that ends the reasoning the answer begins with; the constraint
-    applies from there on. Raises `Refused` (400) for what cannot be enforced.
+    applies from there on. Raises `Refused` (400) for what is no schema, or too large.
     """
     found = _requested(request)
     if found is None:
         return None
     field, lark = found
-    return _checked(field, lark, after_reasoning)
+    return _whole(field, lark, after_reasoning)
 
 
-def forced_call(request: ChatCompletionRequest, *, after_reasoning: str = "") -> str | None:
+def forced_call(request: ChatCompletionRequest, *, after_reasoning: str = "") -> Grammar | None:
     """The grammar of exactly one tool call, where `tool_choice` demands one."""
     choice = request.tool_choice
     if choice is None or choice in ("none", "auto"):
@@ -55,7 +58,7 @@ def forced_call(request: ChatCompletionRequest, *, after_reasoning: str = "") ->
     calls = " | ".join(f"call_{k}" for k in range(len(tools)))
     rules = [f'start: "<tool_call>\\n" ({calls}) "\\n</tool_call>"']
     rules += [f"call_{k}: %json {_schema('tools', _call(t))}" for k, t in enumerate(tools)]
-    return _checked("tools", "\n".join(rules), after_reasoning)
+    return _whole("tools", "\n".join(rules), after_reasoning)
 
 
 def _call(tool: ToolSpec) -> dict[str, Any]:
@@ -84,6 +87,9 @@ def _requested(request: GenerationRequest) -> tuple[str, str] | None:
         schema, field = _unwrapped(form.json_schema), "response_format"
     if schema is not None:
         return field, f"start: %json {_schema(field, schema)}"
+    for name in ("regex_pattern", "grammar_string"):
+        if len(getattr(request, name) or "") > _LARGEST:
+            raise Refused(400, f"{name} is larger than {_LARGEST} characters")
     if request.regex_pattern is not None:
         return "regex_pattern", _regex(request.regex_pattern)
     if request.grammar_string is not None:
@@ -113,11 +119,19 @@ def _schema(field: str, schema: Any) -> str:
 
 
 def _bound(field: str, schema: Any) -> None:
-    level, depth = [schema], 0
+    level, depth, members = [schema], 0, 0
     while level:
         depth += 1
+        members += sum(map(len, level))
         if depth > _DEEPEST:
             raise Refused(400, f"{field} is nested more than {_DEEPEST} levels deep")
+        if members > _MOST_MEMBERS:
+            raise Refused(400, f"{field} has more than {_MOST_MEMBERS:,} members")
+        for node in level:
+            for name in _COUNTS if isinstance(node, dict) else ():
+                count = node.get(name)
+                if isinstance(count, (int, float)) and count > _MOST_COUNTED:
+                    raise Refused(400, f"{field}: {name} may be {_MOST_COUNTED:,} at most")
         level = [
             child
             for node in level
@@ -140,18 +154,11 @@ def _grammar(text: str) -> str:
         raise Refused(400, f"grammar_string cannot be read as GBNF: {error}") from None
 
 
-def _checked(field: str, lark: str, after_reasoning: str) -> str:
+def _whole(field: str, lark: str, after_reasoning: str) -> Grammar:
     if after_reasoning:
         tag = json.dumps(after_reasoning)
         lark = re.sub(r"^start\s*:", "answer:", lark, count=1, flags=re.MULTILINE)
         lark = f"start: thought answer\nthought[suffix={tag}]: /(?s:.*)/\n{lark}"
     if len(lark) > _LARGEST:
         raise Refused(400, f"{field} is larger than {_LARGEST} bytes as a grammar")
-    problem = llguidance.LLMatcher.validate_grammar(llguidance.LLMatcher.grammar_from_lark(lark))
-    if problem:
-        raise Refused(400, f"{field} cannot be enforced: {_first_line(problem)}")
-    return _HEADER + lark
-
-
-def _first_line(problem: str) -> str:
-    return problem.strip().split("\n", 1)[0][:300]
+    return Grammar(_HEADER + lark, field)

@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from .answers import Refused
+from .answers import busy
 
 __all__ = ["Gate"]
-
-_RETRY_AFTER = "2"  # seconds
 
 
 class Gate:
@@ -27,18 +25,9 @@ class Gate:
     def enter(self) -> None:
         """Admit a request, or raise `Refused` (503 with Retry-After). `leave` ends it."""
         if self._closed:
-            raise Refused(
-                503,
-                "A model is being loaded. Try again later.",
-                headers={"retry-after": _RETRY_AFTER},
-            )
+            raise busy("a model is being loaded")
         if self._inside >= self._most:
-            raise Refused(
-                503,
-                f"The server is busy: {self._inside} requests are running or waiting. "
-                f"Try again later.",
-                headers={"retry-after": _RETRY_AFTER},
-            )
+            raise busy(f"{self._inside} requests are running or waiting")
         self._inside += 1
         self._empty.clear()
 

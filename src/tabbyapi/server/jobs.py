@@ -7,13 +7,15 @@ from dataclasses import replace
 from .answers import Refused, context_refused
 from .engine import EngineDied, EngineRefusal
 from .generation import Budget, Job, Pictured
+from .grammars import Grammar
+from .limits import check_limits
 from .requests import GenerationRequest
 from .runtime import Loaded, Runtime
 from .sampling import sampling_parameters, stop_conditions
 
-__all__ = ["MOST_CHOICES", "make_job", "several"]
+__all__ = ["make_job", "several"]
 
-MOST_CHOICES = 128
+_LONGEST_TOKEN = 256  # characters; longer texts need not be encoded to know that they are too long
 
 
 async def make_job(
@@ -22,21 +24,29 @@ async def make_job(
     body: GenerationRequest,
     text: str,
     *,
-    grammar: str | None = None,
+    grammar: Grammar | None = None,
     budget: Budget | None = None,
     images: tuple[str, ...] = (),
     add_bos: bool = True,
 ) -> Job:
     """The work for one prompt. Raises `Refused` for what cannot be done."""
+    check_limits(body)
     parameters = sampling_parameters(body, loaded.n_ctx)
     strings, ids = stop_conditions(body.stop)
     parameters |= {"cache_prompt": True, "stop": strings}
     if grammar is not None:
-        parameters["grammar"] = grammar
+        parameters["grammar"] = grammar.text
     banned = [body.banned_strings] if isinstance(body.banned_strings, str) else body.banned_strings
     banned = [text for text in banned or () if text]
     if banned and grammar is not None:
         raise Refused(400, "banned_strings cannot be combined with a schema, pattern or grammar")
+    if len(text) > loaded.n_ctx * _LONGEST_TOKEN:
+        raise context_refused(
+            f"Prompt length ({len(text)} characters) exceeds the available context size of "
+            f"{loaded.n_ctx} tokens"
+        )
+    if grammar is not None:
+        await runtime.grammars.check(grammar)
     native = await runtime.native(loaded)
     try:
         # A prompt that holds the BOS token itself must not get a second one.
@@ -62,7 +72,7 @@ async def make_job(
         constrained=grammar is not None,
         stop_ids=frozenset(ids),
         banned=tuple(banned),
-        min_tokens=body.min_tokens or 0,
+        min_tokens=min(body.min_tokens or 0, loaded.n_ctx),
         loop_window=body.loop_detect_window or 0,
         budget=budget,
         eos_text=loaded.eos,
@@ -75,5 +85,5 @@ def several(job: Job, count: int) -> list[Job]:
     if seed is None or count == 1:
         return [job] * count
     return [
-        replace(job, parameters=job.parameters | {"seed": (seed + k) % 2**32}) for k in range(count)
+        replace(job, parameters=job.parameters | {"seed": (seed + k) % 2**31}) for k in range(count)
     ]

@@ -9,20 +9,35 @@ T = TypeVar("T")
 
 __all__ = ["Mailbox"]
 
+_ENOUGH = 1024  # items
+
 
 class Mailbox(Generic[T]):
-    """An unbounded queue whose reader gets all waiting items at once: one wake-up per batch."""
+    """A queue whose reader gets all waiting items at once: one wake-up per batch.
+
+    `put` never blocks; whoever puts much awaits `room` between, which is where a reader that has
+    stopped reading is waited for.
+    """
 
     def __init__(self) -> None:
         self._items: list[T] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._room = asyncio.Event()
+        self._room.set()
 
     def put(self, item: T) -> None:
         """Add an item; never blocks."""
         self._items.append(item)
+        if len(self._items) == _ENOUGH:
+            self._room.clear()
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    async def room(self) -> None:
+        """Wait while many items wait to be taken."""
+        if not self._room.is_set():
+            await self._room.wait()
 
     async def take(self) -> list[T]:
         """All items there are, waiting for the first."""
@@ -33,4 +48,5 @@ class Mailbox(Generic[T]):
             finally:
                 self._waiter = None
         items, self._items = self._items, []
+        self._room.set()
         return items

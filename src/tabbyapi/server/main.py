@@ -31,6 +31,7 @@ from .models import ModelFile, open_model
 from .paths import data_folder
 from .runtime import Runtime
 from .settings import Settings
+from .wire import protocol
 
 __all__ = ["ServeError", "serve"]
 
@@ -108,7 +109,7 @@ async def _run(
         raise ServeError(str(error)) from None
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol(settings),
         ws="none",
         lifespan="off",  # the model is loaded above, where a failure can be told plainly
         access_log=False,
@@ -119,6 +120,7 @@ async def _run(
     try:
         await _Server(config, started).serve(sockets=[listener])
     finally:
+        await runtime.grammars.close()
         await runtime.unload()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 __all__ = [
     "ChatCompletionMessage",
@@ -41,6 +41,8 @@ class CompletionResponseFormat(BaseModel):
 
 class SamplerRequest(BaseModel):
     """Section "sampling and common fields" of the protocol."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     max_tokens: NotNegative | None = _named("max_tokens", "max_completion_tokens", "max_length")
     min_tokens: NotNegative | None = _named("min_tokens", "min_length")

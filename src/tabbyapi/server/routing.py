@@ -6,7 +6,6 @@ declares it (503), then the body's fields (422), and only then the handler.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -16,14 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from .answers import ClientGone, Refused, json_answer, validation_refused
+from .answers import ClientGone, Refused, json_answer
 from .auth import Access, check_access
+from .bodies import MISSING, located, read_json
 from .runtime import Runtime
 
 __all__ = ["body_route", "route"]
 
 Body = TypeVar("Body", bound=BaseModel)
-_MISSING = object()
 
 
 def route(
@@ -59,22 +58,25 @@ def body_route(
     adapter: TypeAdapter[Body] = TypeAdapter(body)
 
     async def work(request: Request) -> ASGIApp:
-        value = await _read_json(request, runtime)
-        check_access(access, request.headers, runtime.keys)
+        def authorize() -> None:
+            check_access(access, request.headers, runtime.keys)
+
+        value = await read_json(request, runtime.settings, authorize)
+        authorize()
         if needs_model:
             runtime.model()
-        if value is _MISSING or value is None:
+        if value is MISSING or value is None:
             missing: dict[str, Any] = {
                 "type": "missing",
                 "loc": [],
                 "msg": "Field required",
                 "input": None,
             }
-            raise _located([missing])
+            raise located([missing])
         try:
             parsed = adapter.validate_python(value, from_attributes=True)
         except ValidationError as error:
-            raise _located([dict(e) for e in error.errors(include_url=False)]) from None
+            raise located([dict(e) for e in error.errors(include_url=False)]) from None
         return await handler(request, parsed, runtime)
 
     return _route(path, "POST", work)
@@ -92,73 +94,6 @@ def _route(path: str, method: str, work: Callable[[Request], Awaitable[ASGIApp]]
     made = Route(path, endpoint, methods=[method])
     made.methods = {method}  # Starlette adds HEAD, which TabbyAPI answers with 405
     return made
-
-
-def _located(errors: list[dict[str, Any]]) -> Refused:
-    return validation_refused([e | {"loc": ["body", *e["loc"]]} for e in errors])
-
-
-async def _read_json(request: Request, runtime: Runtime) -> Any:
-    raw = await _read(request, runtime.settings.max_body_bytes)
-    if not raw:
-        return _MISSING
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not (kind == "application/json" or (kind.startswith("application/") and "+json" in kind)):
-        # Taken for a string, which no route wants: the answer says what was read.
-        return raw.decode(errors="replace")
-    try:
-        value = json.loads(raw)
-        _check(value, raw, runtime.settings.max_json_depth)
-    except json.JSONDecodeError as error:
-        what = {"error": error.msg}
-        raise _located(
-            [
-                {
-                    "type": "json_invalid",
-                    "loc": [error.pos],
-                    "msg": "JSON decode error",
-                    "input": {},
-                    "ctx": what,
-                }
-            ]
-        ) from None
-    except UnicodeError:
-        raise Refused(400, "The body is not valid UTF-8, or holds half a character.") from None
-    except RecursionError:
-        raise Refused(400, "The body is nested too deeply.") from None
-    except ValueError as error:  # a number with thousands of digits
-        raise Refused(400, f"The body cannot be read: {error}") from None
-    return value
-
-
-def _check(value: Any, raw: bytes, deepest: int) -> None:
-    """Refuse what would fail later: deep nesting, and lone surrogates, which are no text."""
-    if b"\\ud" in raw or b"\\uD" in raw:
-        json.dumps(value, ensure_ascii=False).encode()
-    if raw.count(b"[") + raw.count(b"{") <= deepest:
-        return
-    level = [value]
-    for _ in range(deepest):
-        level = [
-            child
-            for node in level
-            if isinstance(node, (dict, list))
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, (dict, list))
-        ]
-        if not level:
-            return
-    raise RecursionError
-
-
-async def _read(request: Request, most: int) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise Refused(413, f"The body is larger than {most} bytes.")
-        parts.append(part)
-    return b"".join(parts)
 
 
 async def not_found(_: Request, __: Exception) -> Response:

@@ -16,6 +16,7 @@ from .auth import Keys
 from .engine import Engine, EngineError, EngineSpec, Native
 from .gate import Gate
 from .gguf_header import read_token_types
+from .grammars import GrammarChecker
 from .library import TEMPLATE_SUFFIXES, find, find_projector
 from .models import ModelFile, open_model
 from .settings import Settings
@@ -82,6 +83,7 @@ class Runtime:
         self.keys = keys
         self.loaded: Loaded | None = None
         self.gate = Gate(settings.slots, settings.max_queue)
+        self.grammars = GrammarChecker()
         self.issues: list[dict[str, str]] = []
         self.changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -14,6 +14,7 @@ from .requests import SamplerRequest
 __all__ = ["alternatives", "sampling_parameters", "stop_conditions", "token_ids"]
 
 _MOST_ALTERNATIVES = 100
+_LARGEST = 2**31 - 1  # of the engine's integers
 
 # request field -> llama.cpp's name, where the value goes through as it is
 _SAME_MEANING = {
@@ -88,6 +89,7 @@ def sampling_parameters(request: SamplerRequest, n_ctx: int) -> dict[str, Any]:
     _dynamic_temperature(request, parameters)
     bias = [[token, value] for token, value in (request.logit_bias or {}).items()]
     bias += [[token, False] for token in token_ids(request.banned_tokens)]
+    bias = [entry for entry in bias if 0 <= entry[0] <= _LARGEST]
     if bias:
         parameters["logit_bias"] = bias
     order = ["penalties", "dry", "temperature", "top_k", "typ_p", "top_p", "min_p", "xtc"]
@@ -100,7 +102,7 @@ def sampling_parameters(request: SamplerRequest, n_ctx: int) -> dict[str, Any]:
         order.append("adaptive_p")
     parameters["samplers"] = order
     if isinstance(request.seed, int) and not isinstance(request.seed, bool):
-        parameters["seed"] = request.seed % 2**32
+        parameters["seed"] = request.seed % 2**31
     probabilities = alternatives(request)
     if probabilities is not None:
         parameters["n_probs"] = max(1, probabilities)
@@ -108,8 +110,12 @@ def sampling_parameters(request: SamplerRequest, n_ctx: int) -> dict[str, Any]:
         raise Refused(
             400, f"min_tokens ({request.min_tokens}) is above max_tokens ({request.max_tokens})"
         )
-    parameters["n_predict"] = request.max_tokens or -1
-    return parameters
+    # No more than the context is ever generated.
+    parameters["n_predict"] = min(request.max_tokens, n_ctx) if request.max_tokens else -1
+    return {
+        name: max(-_LARGEST, min(value, _LARGEST)) if type(value) is int else value
+        for name, value in parameters.items()
+    }
 
 
 def _dynamic_temperature(request: SamplerRequest, parameters: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +48,15 @@ class Settings:
         inline_loading: lets the `model` field switch models (needs the admin key).
         dummy_models: names to list that stand for the loaded model.
         cors_origins: origins a browser may call from; () switches CORS off.
-        max_body_bytes, max_json_depth: limits of a request body.
+        max_body_bytes, max_json_depth, max_json_items: limits of a request body; items are the
+            members of its objects and lists, all together.
+        max_messages: messages of one request.
+        max_connections: open connections; more are refused with 503.
+        head_timeout: seconds a request's head may take to arrive.
+        body_timeout: seconds that a request's body may be slower than 64 KiB/s.
+        stall_timeout: seconds that a client may leave its answer unread, or be unreachable.
+        engine_timeout: seconds after which an engine that does not react is restarted.
+        load_timeout: seconds without progress after which loading a model is given up.
         log_level: uvicorn's: "critical", "error", "warning", "info", "debug".
     """
 
@@ -59,8 +67,8 @@ class Settings:
     embeddings: str | None = None
     host: str = "127.0.0.1"
     port: int = 5000
-    api_keys: tuple[str, ...] = ()
-    admin_key: str = ""
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    admin_key: str = field(default="", repr=False)
     auth: bool = True
     keys_file: Path | None = None
     n_ctx: int | None = None
@@ -84,6 +92,14 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = 64 * 1024 * 1024
     max_json_depth: int = 100
+    max_json_items: int = 250_000
+    max_messages: int = 10_000
+    max_connections: int = 512
+    head_timeout: float = 20.0
+    body_timeout: float = 30.0
+    stall_timeout: float = 120.0
+    engine_timeout: float = 30.0
+    load_timeout: float = 600.0
     log_level: str = "warning"
 
     @property

@@ -1,0 +1,209 @@
+"""Requests made to do harm: each is answered or refused, and the next one is served as ever."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tabbyapi.server.limits import check_limits
+from tabbyapi.server.requests import ChatCompletionRequest
+from tabbyapi.server.templates import PromptTemplate, TemplateError
+
+from .conftest import API, CHAT, HELLO, Raw
+
+HEADERS = {"X-Api-Key": API, "Content-Type": "application/json"}
+
+
+def refused(http: Raw, fields: dict[str, Any], status: int = 400) -> str:
+    """The reason why a chat with these fields is refused."""
+    answer = http("POST", CHAT, {"messages": HELLO, "max_tokens": 4} | fields)
+    assert answer.status == status, answer.data[:300]
+    return str(answer.json()["detail"])
+
+
+# ------------------------------------------------------------------------------- bodies
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        (b'{"messages": [' + b"{}," * 20_000 + b"{}]}", 413, "10,000 messages"),
+        (b'{"tokens": [' + b"1," * 300_000 + b"1]}", 413, "250,000 members"),
+        (b'{"messages": [], "temperature": NaN}', 400, "NaN is no number"),
+        (b'{"messages": [], "min_p": -Infinity}', 400, "-Infinity is no number"),
+        (b'{"messages": [], "min_p": 1e999}', 422, "finite_number"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, 400, "nested too deeply"),
+    ],
+)
+def test_a_body_beyond_the_limits_is_refused(
+    http: Raw, body: bytes, status: int, reason: str
+) -> None:
+    answer = http("POST", CHAT, raw=body, headers=HEADERS)
+    assert answer.status == status
+    assert reason in answer.data.decode()
+    assert len(answer.data) < 1000
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"n": 10**6}, "n comes to 1,000,000 choices; this server takes at most 128"),
+        ({"n": 64, "logprobs": 100}, "n times top_logprobs comes to 6,400"),
+        ({"stop": ["x"] * 2000}, "stop comes to 2,000 entries"),
+        ({"stop": "x" * 100_000}, "stop comes to 100,000 characters"),
+        ({"banned_strings": ["x" * 99] * 256}, "banned_strings comes to 25,344 characters"),
+        ({"logit_bias": {str(k): 1.0 for k in range(70_000)}}, "logit_bias comes to 70,000"),
+    ],
+)
+def test_a_field_beyond_its_limit_is_named(http: Raw, fields: dict[str, Any], reason: str) -> None:
+    assert reason in refused(http, fields)
+
+
+def test_what_anyone_asks_for_is_within_the_limits() -> None:
+    usual = {
+        "messages": HELLO, "n": 8, "logprobs": 20, "stop": ["\n", "User:", 5],
+        "banned_strings": ["as an AI"] * 100, "logit_bias": {"5": 1}, "tools": [],
+    }  # fmt: skip
+    check_limits(ChatCompletionRequest.model_validate(usual))
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["max_tokens", "min_tokens", "top_k", "penalty_range", "dry_range", "dry_allowed_length",
+     "mirostat_mode", "repetition_decay", "loop_detect_window", "seed", "top_logprobs",
+     "reasoning_budget_tokens"],
+)  # fmt: skip
+def test_enormous_numbers_are_brought_into_range(http: Raw, field: str) -> None:
+    fields = {"stop": ["a", "e", "i", "n", "$", "K"], "loop_detect_window": 20} | {field: 10**30}
+    answer = http("POST", CHAT, {"messages": HELLO, "max_tokens": 4} | fields)
+    if field == "min_tokens":
+        assert answer.status == 400  # it is above max_tokens
+    else:
+        assert answer.json()["choices"][0]["eos_reason"]
+    bias = {"logit_bias": {str(10**30): 1, "-5": 1}, "banned_tokens": [10**30, -1]}
+    assert http.chat(**bias)["choices"][0]["eos_reason"] == "max_new_tokens"
+
+
+def test_a_prompt_that_cannot_fit_is_not_even_encoded(http: Raw) -> None:
+    messages = [{"role": "user", "content": "x" * 3_000_000}]
+    answer = http("POST", CHAT, {"messages": messages})
+    assert answer.status == 400
+    assert "characters" in answer.json()["error"]["message"]
+
+
+def test_a_validation_error_does_not_send_everything_back(http: Raw) -> None:
+    answer = http("POST", CHAT, {"messages": [{"role": 5}] * 1000})
+    assert answer.status == 422
+    assert len(answer.json()["detail"]) == 100
+    answer = http("POST", CHAT, {"messages": "x" * 2_000_000})
+    assert answer.status == 422
+    assert len(answer.data) < 1000
+
+
+# ------------------------------------------------------------------------- constraints
+
+HOSTILE = {
+    "a huge repetition": {"regex_pattern": "(a{1,1000}){1,1000}"},
+    "nested repetitions": {"regex_pattern": "((((a{99}){99}){99}){99}){99}"},
+    "exponential alternatives": {"regex_pattern": "(a|b)*a" + "(a|b)" * 60},
+    "nested stars": {"regex_pattern": "(" * 50 + "a*" + ")*" * 50},
+    "endless backslashes": {"regex_pattern": "\\\\" * 100_000 + "/"},
+    "a large alternation": {"regex_pattern": "|".join(f"w{k}" for k in range(40_000))},
+    "many optional parts": {"regex_pattern": "a?" * 5000 + "a" * 5000},
+    "left recursion": {"grammar_string": "start: start start | start | "},
+    "endless ambiguity": {"grammar_string": 'start: a a a a a a a a\na: "x"* a? "x"*'},
+    "many rules": {"grammar_string": "start: r0\n" + "".join(
+        f"r{k}: r{k + 1} r{k + 1}\n" for k in range(3000)) + 'r3000: "x"'},
+    "unbalanced GBNF": {"grammar_string": "root ::= " + "(" * 5000},
+    "recursive GBNF": {"grammar_string": 'root ::= root root | root | ""'},
+    "a schema of itself": {"json_schema": {"$ref": "#"}},
+    "a circle of references": {"json_schema": {
+        "$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}},
+    "a reference elsewhere": {"json_schema": {"$ref": "file:///etc/passwd"}},
+    "a reference to the network": {"json_schema": {"$ref": "http://127.0.0.1:1/x"}},
+    "a product of alternatives": {"json_schema": {"allOf": [
+        {"anyOf": [{"properties": {f"p{k}_{j}": {"type": "string"}}} for j in range(4)]}
+        for k in range(14)]}},
+    "a long string": {"json_schema": {"type": "string", "minLength": 10**9}},
+    "a long list": {"json_schema": {"type": "array", "minItems": 10**9}},
+    "a large enum": {"json_schema": {"enum": [f"value {k}" for k in range(12_000)]}},
+    "many properties": {"json_schema": {"type": "object", "properties": {
+        f"p{k}": {"type": "integer"} for k in range(6000)}}},
+    "many required": {"json_schema": {"type": "object", "required": [
+        f"p{k}" for k in range(3000)]}},
+    "a hard pattern": {"json_schema": {"type": "string", "pattern": "^(a+)+$(b*)*c{9999}"}},
+    "enormous numbers": {"json_schema": {
+        "type": "integer", "minimum": -(10**300), "maximum": 10**300, "multipleOf": 7}},
+    "a tiny multiple": {"json_schema": {"type": "number", "multipleOf": 1e-300}},
+    "deep nesting": {"json_schema": json.loads('{"items":' * 60 + "{}" + "}" * 60)},
+    "no schema": {"json_schema": [1, 2]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_constraint_is_kept_or_refused(http: Raw, name: str) -> None:
+    body = {"messages": HELLO, "max_tokens": 12} | HOSTILE[name]
+    answer = http("POST", CHAT, body)
+    assert answer.status in (200, 400), answer.data[:300]
+    if answer.status == 400:
+        (field,) = HOSTILE[name]
+        assert field in answer.json()["detail"]
+    assert http("GET", "/health").status == 200
+    assert http.chat(max_tokens=1)["choices"][0]["eos_reason"] == "max_new_tokens"
+
+
+# ---------------------------------------------------------------------------- templates
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"messages": "mine", "add_generation_prompt": [], "bos_token": {}},
+        {"self": 1, "context": 2, "loop": 3, "range": 4, "cycler": None},
+        {"raise_exception": "x", "strftime_now": 5, "tojson": {}},
+        {"not an identifier": 1, "": 2, "__class__": 3, "import": 4, "\u0000": 5},
+        {"tools": {"deep": [[[[]]]]}, "enable_thinking": "\ud83d\ude00", "x": 10**300},
+    ],
+)
+def test_surprising_template_variables_change_nothing_else(
+    http: Raw, variables: dict[str, Any]
+) -> None:
+    usage = {"stream_options": {"include_usage": True}, "max_tokens": 1}
+    plain = http.chat(**usage)["usage"]["prompt_tokens"]
+    assert http.chat(**usage, template_vars=variables)["usage"]["prompt_tokens"] == plain
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 'x' * 10**9 }}",
+        "{{ 10 ** 100000000 }}",
+        "{{ [0] * 10**9 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ range(10**9) | list }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ messages.append(1) }}",
+        "{{ cycler.__init__.__globals__.os.system('true') }}",
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}",
+        "{{ messages.x.y }}",
+        "{{ 1 / 0 }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{ raise_exception('no') }}",
+    ],
+)
+def test_a_hostile_template_fails_as_a_template_error(source: str) -> None:
+    with pytest.raises(TemplateError):
+        PromptTemplate(source).render({"messages": []})
+
+
+# -------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\u0000b", "..", "x" * 9999])
+def test_a_model_named_by_a_path_is_not_looked_for(http: Raw, name: str) -> None:
+    assert http.chat(model=name)["model"] == "random-tiny"
