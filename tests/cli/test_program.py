@@ -14,7 +14,8 @@ from .scripted import run
 
 _HEAVY = "msgspec urllib3 aiohttp asyncio xllamacpp starlette uvicorn rich prompt_toolkit numpy PIL"
 
-COMMANDS = ("chat", "ask", "batch", "serve", "config", "completion")
+COMMANDS = ["chat", "ask", "batch", "serve", "models", "lora", "templates", "sampling", "tokens"]
+COMMANDS += ["embed", "health", "whoami", "config", "completion"]
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
@@ -29,6 +30,24 @@ def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     done = run(tmp_path, command, "--help")
     assert done.returncode == 0
     assert f"tabbyapi {command}" in done.stdout
+
+
+GROUPS = {
+    "models": ["list", "show", "load", "unload", "download"],
+    "lora": ["list", "load", "unload"],
+    "templates": ["list", "switch", "unload"],
+    "sampling": ["list", "switch", "unload"],
+    "config": ["show", "path", "set", "unset"],
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_command_of_a_group_has_an_example(tmp_path: Path, group: str) -> None:
+    for command in GROUPS[group]:
+        done = run(tmp_path, group, command, "--help")
+        assert done.returncode == 0
+        example = f"tabbyapi {group} {command}"
+        assert example in done.stdout.partition("Usage: ")[2].partition("\n")[2]
 
 
 def test_version_is_that_of_the_package(tmp_path: Path) -> None:
@@ -65,3 +84,6 @@ def test_a_shell_can_complete_commands_and_options(tmp_path: Path, shell: str) -
     }
     done = run(tmp_path, **words, _TABBYAPI_COMPLETE=f"{shell}_complete")
     assert "--temperature" in done.stdout
+    words = {"COMP_WORDS": "tabbyapi models ", "COMP_CWORD": "2" if shell != "fish" else ""}
+    done = run(tmp_path, **words, _TABBYAPI_COMPLETE=f"{shell}_complete")
+    assert "download" in done.stdout

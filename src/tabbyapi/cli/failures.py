@@ -97,6 +97,9 @@ def _hint(error: APIError) -> str:
     if isinstance(error, ContextLengthError):
         return "The conversation is too long for the model: start anew, or lower --max-tokens."
     if isinstance(error, ModelNotLoadedError):
-        return "The server runs, but holds no model: load one there."
+        return (
+            "The server runs, but holds no such model: 'tabbyapi models list' shows what there "
+            "is, 'tabbyapi models load NAME' loads it."
+        )
     hint = error.hint
     return f"{hint[0].upper()}{hint[1:]}." if hint else ""

@@ -14,19 +14,28 @@ import click
 from .inputs import text_of
 from .settings import SETTINGS, find
 
-__all__ = ["generation_options", "parameter_names", "parse_parameter", "text_or_file"]
+__all__ = [
+    "generation_options",
+    "parameter_names",
+    "parameter_option",
+    "parse_parameter",
+    "text_or_file",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
-def parameter_names() -> list[str]:
-    """Every parameter of a chat request."""
-    from ..types.params import ChatParams
-
-    return sorted(ChatParams.__annotations__)
+_OF_CALLS = {"timeout", "extra_body"}  # which are not sent as they are
 
 
-def parse_parameter(text: str) -> tuple[str, Any]:
+def parameter_names(of: str = "ChatParams") -> list[str]:
+    """Every parameter of a chat request, or of what another `TypedDict` describes."""
+    from ..types import models, params
+
+    described = getattr(params, of, None) or getattr(models, of)
+    return sorted(described.__annotations__.keys() - _OF_CALLS)
+
+
+def parse_parameter(text: str, of: str = "ChatParams") -> tuple[str, Any]:
     """`NAME=VALUE` as name and value: JSON where it is JSON, otherwise text.
 
     Raises:
@@ -34,7 +43,7 @@ def parse_parameter(text: str) -> tuple[str, Any]:
     """
     name, sign, value = text.partition("=")
     name = name.strip().replace("-", "_")
-    names = parameter_names()
+    names = parameter_names(of)
     if name not in names:
         close = get_close_matches(name, names, n=3)
         raise ValueError(
@@ -51,13 +60,32 @@ def parse_parameter(text: str) -> tuple[str, Any]:
 class _Parameter(click.ParamType):  # type: ignore[type-arg]
     name = "NAME=VALUE"
 
+    def __init__(self, of: str = "ChatParams") -> None:
+        self._of = of
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, Any]:
         try:
-            return value if isinstance(value, tuple) else parse_parameter(value)
+            return value if isinstance(value, tuple) else parse_parameter(value, self._of)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def parameter_option(of: str, example: str) -> Callable[[F], F]:
+    """Adds `--param`, for what has no option of its own; the command gets pairs as `more`.
+
+    Args:
+        of: the `TypedDict` that describes the parameters.
+        example: of one, for the help.
+    """
+    return click.option(
+        "--param",
+        "more",
+        multiple=True,
+        type=_Parameter(of),
+        help=f"Any other parameter of the protocol, e.g. {example}. Repeatable.",
+    )
 
 
 def text_or_file(value: str | None) -> str | None:
@@ -88,13 +116,7 @@ _OPTIONS = (
     click.option("--min-p", type=float, metavar="P", help="Drop tokens below this share."),
     click.option("--repetition-penalty", type=float, metavar="X", help="Above 1 discourages."),
     click.option("--stop", multiple=True, metavar="TEXT", help="End the answer here. Repeatable."),
-    click.option(
-        "--param",
-        "more",
-        multiple=True,
-        type=_Parameter(),
-        help="Any other parameter of the protocol, e.g. dry_multiplier=0.8. Repeatable.",
-    ),
+    parameter_option("ChatParams", "dry_multiplier=0.8"),
 )
 _SINGLE = (
     "model",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
     from ..batch import BatchTotals
+    from ..types.models import LoadProgress
 
-__all__ = ["BatchProgress", "batch_progress", "progress_bar"]
+__all__ = ["BatchProgress", "batch_progress", "load_progress", "progress_bar", "working"]
 
 _LINE_EVERY = 10.0  # seconds, where there is no terminal
 
@@ -42,6 +43,42 @@ def batch_progress(total: int | None, *, quiet: bool) -> Iterator[BatchProgress]
         BarColumn(), MofNCompleteColumn(), _rate_column(), TimeRemainingColumn(compact=True)
     ) as bar:
         yield _Bar(bar, total)
+
+
+@contextmanager
+def load_progress(name: str) -> Iterator[Callable[[LoadProgress], None]]:
+    """Shows the steps of a load in the block, a bar for each part; at a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    text = TextColumn("{task.description}", markup=False)
+    with progress_bar(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as bar:
+        parts: dict[str, Any] = {}
+
+        def tell(step: LoadProgress) -> None:
+            part = step.model_type
+            if part not in parts:
+                what = name if part == "model" else f"{name} ({part})"
+                parts[part] = bar.add_task(what, total=step.modules)
+            bar.update(parts[part], completed=step.module, total=step.modules)
+
+        yield tell
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Shows that something goes on whose length nobody knows; at a terminal only."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    shown = TextColumn("{task.description}", markup=False)
+    with progress_bar(SpinnerColumn(), shown, TimeElapsedColumn()) as bar:
+        bar.add_task(text, total=None)
+        yield
 
 
 def progress_bar(*columns: Any) -> Progress:
