@@ -137,6 +137,8 @@ class Runtime:
                 threads=settings.engine_threads,
                 gpu_layers=settings.gpu_layers,
                 cache_ram_mib=settings.cache_ram_mib,
+                timeout=settings.engine_timeout,
+                load_timeout=settings.load_timeout,
                 mmproj=self._projector(file.path) if options.vision else None,
             ),
             on_progress=options.on_progress,

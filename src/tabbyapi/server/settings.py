@@ -98,7 +98,7 @@ class Settings:
     head_timeout: float = 20.0
     body_timeout: float = 30.0
     stall_timeout: float = 120.0
-    engine_timeout: float = 30.0
+    engine_timeout: float = 120.0
     load_timeout: float = 600.0
     log_level: str = "warning"
 

@@ -123,7 +123,7 @@ class Native:
             async with self._session.request(method, self._base + path, data=data) as answer:
                 raw = await answer.read()
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
-            raise EngineDied(str(error)) from error
+            raise EngineDied(f"the engine stopped ({error})") from error
         if answer.status >= 400:
             raise _refusal(raw, answer.status)
         return msgspec.json.decode(raw)

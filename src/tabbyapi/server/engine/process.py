@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .child import PREFIX
-from .native import Native
+from .native import EngineDied, EngineRefusal, Native
 
 __all__ = ["Engine", "EngineError", "EngineSpec"]
 
@@ -28,6 +28,7 @@ log = logging.getLogger("tabbyapi.server")
 
 _MOST_RESTARTS = 5  # within _RESTART_WINDOW seconds; after that the model is given up
 _RESTART_WINDOW = 60.0
+_PAUSE_SECONDS = 0.5  # after a restart that failed
 _STOP_SECONDS = 3.0
 _ROUTER = "cmd_child_to_router:state:"
 
@@ -47,6 +48,10 @@ class EngineSpec:
     gpu_layers: int = -1
     cache_ram_mib: int = 8192
     loras: tuple[tuple[Path, float], ...] = ()
+    timeout: float = 120.0
+    """Seconds without a reaction after which it is taken for hung, and restarted."""
+    load_timeout: float = 600.0
+    """Seconds without progress after which a load is given up."""
     mmproj: Path | None = None
 
     def parameters(self) -> dict[str, Any]:
@@ -169,7 +174,16 @@ class Engine:
 
     async def _wait_for_load(self, stdout: asyncio.StreamReader) -> dict[str, Any]:
         """How the load went: what `child` says, or what llama.cpp itself reports."""
-        while line := (await stdout.readline()).decode(errors="replace"):
+        seconds = self.spec.load_timeout
+        while True:
+            try:
+                line = (await asyncio.wait_for(stdout.readline(), seconds)).decode(errors="replace")
+            except TimeoutError:
+                if self._process is not None:
+                    self._process.kill()
+                return {"failed": f"loading made no progress for {seconds:g} s"}
+            if not line:
+                return {}
             if line.startswith(PREFIX):
                 state: dict[str, Any] = json.loads(line[len(PREFIX) :])
                 return state
@@ -180,7 +194,6 @@ class Engine:
                 value = report.get("payload", {}).get("value")
                 if self._on_progress is not None and isinstance(value, (int, float)):
                     self._on_progress(float(value))
-        return {}
 
     async def _exit_code(self) -> int | None:
         assert self._process is not None
@@ -201,32 +214,57 @@ class Engine:
         tail = "\n  ".join(said[-5:] or list(self._tail)[-5:])
         return f"{self.spec.model} could not be loaded: {reason}" + (f"\n  {tail}" if tail else "")
 
+    async def _ended(self) -> int:
+        """Wait for the process to end by itself, or end it once it is hung; its status."""
+        process = self._process
+        assert process is not None
+        end = asyncio.ensure_future(process.wait())
+        try:
+            while not (await asyncio.wait({end}, timeout=self.spec.timeout / 4))[0]:
+                if not await self._reacts():
+                    log.error("the engine has not reacted for %g s", self.spec.timeout)
+                    process.kill()
+                    break
+            return await end
+        finally:
+            end.cancel()
+
+    async def _reacts(self) -> bool:
+        assert self._native is not None
+        try:
+            # Unlike its health, the slots are reported by the very loop that computes.
+            await asyncio.wait_for(self._native.get("/slots"), self.spec.timeout)
+        except TimeoutError:
+            return False
+        except (EngineDied, EngineRefusal):
+            pass  # an answer, or an end that is noticed elsewhere
+        return True
+
     async def _watch(self) -> None:
-        """Restart the process whenever it ends by itself."""
+        """Restart the process whenever it ends by itself, or hangs."""
         deaths: deque[float] = deque(maxlen=_MOST_RESTARTS)
+        last: EngineError | None = None
         while True:
-            assert self._process is not None
-            code = await self._process.wait()
+            if last is None:
+                code = await self._ended()
+                log.error("the engine died (status %s); restarting it on %s", code, self.spec.model)
             self._up.clear()
-            log.error("the engine died (status %s); restarting it on %s", code, self.spec.model)
             await self._end()
             now = time.monotonic()
             if len(deaths) == _MOST_RESTARTS and now - deaths[0] < _RESTART_WINDOW:
-                self._failure = EngineError(
-                    f"the engine died {_MOST_RESTARTS} times within {_RESTART_WINDOW:.0f} s"
-                )
+                window = f"{_MOST_RESTARTS} times within {_RESTART_WINDOW:.0f} s"
+                self._failure = last or EngineError(f"the engine died {window}")
                 self._up.set()
                 return
             deaths.append(now)
             try:
                 await self._launch()
                 self.restarts += 1
+                last = None
             except EngineError as error:
                 log.error("%s", error)  # noqa: TRY400 - no traceback: the message says it all
-                await self._end()
-                self._failure = error
-                self._up.set()
-                return
+                last = error
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _end(self) -> None:
         native, self._native = self._native, None

@@ -1,0 +1,195 @@
+"""The engine's process killed, stopped and stuck, at any moment: told, survived, cleared away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+
+import tabbyapi
+from tabbyapi.server.engine import Engine, EngineDied, EngineError, EngineSpec
+from tabbyapi.server.local import LocalServer
+
+from .conftest import API, CHAT, HELLO, Raw
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="looks processes up in /proc"
+)
+
+ENDLESS = {"max_tokens": 7000, "loop_detect_window": 0}
+
+
+def children(pid: int) -> list[int]:
+    return [int(k) for k in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The engine's folders are made here, and gone at the end."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield
+    assert not list(tmp_path.glob("tabbyapi-*"))
+
+
+@pytest.fixture
+def own(random_model: Path) -> Iterator[LocalServer]:
+    with LocalServer(random_model, api_keys=(API,), threads=1, engine_timeout=1) as server:
+        yield server
+
+
+def engine_of(server: LocalServer) -> int:
+    assert server.pid is not None
+    wait_until(lambda: children(server.pid or 0))
+    return children(server.pid)[0]
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+def test_a_struck_engine_gives_back_what_had_arrived_and_returns(
+    own: LocalServer, blow: signal.Signals
+) -> None:
+    engine = engine_of(own)
+    with own.client() as client:
+        name = client.models.get().id
+        with (
+            client.chat.create_stream(HELLO, max_tokens=7000) as stream,
+            pytest.raises(tabbyapi.StreamError, match=r"engine stopped while answering") as caught,
+        ):
+            for count, _ in enumerate(stream):
+                if count == 20:
+                    os.kill(engine, blow)
+        assert caught.value.partial is not None
+        assert len(caught.value.partial.text) > 20
+        reply = client.chat.create(HELLO, max_tokens=3)
+        assert reply.choices[0].finish_reason == "length"
+        assert client.models.get().id == name
+    wait_until(lambda: gone(engine))
+    assert engine_of(own) != engine
+
+
+def test_an_engine_stuck_in_the_middle_of_a_whole_answer_is_named(own: LocalServer) -> None:
+    engine = engine_of(own)
+    os.kill(engine, signal.SIGSTOP)
+    with own.client() as client, pytest.raises(tabbyapi.ServerError, match="engine"):
+        client.chat.create(HELLO, max_tokens=5)
+    with own.client() as client:
+        assert client.chat.create(HELLO, max_tokens=5).text
+
+
+def test_dying_while_it_loads_again_is_survived_too(own: LocalServer) -> None:
+    first = engine_of(own)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: gone(first))
+    second = engine_of(own)
+    os.kill(second, signal.SIGKILL)  # it takes a second to load
+    with urllib3.PoolManager() as pool:
+        raw = Raw(own, pool)
+        wait_until(lambda: raw("GET", "/health").status == 200 and gone(second))
+        assert raw.chat(max_tokens=2)["choices"]
+
+
+def test_an_engine_that_keeps_dying_is_given_up_with_the_reason(random_model: Path) -> None:
+    async def scenario() -> None:
+        engine = Engine(EngineSpec(random_model, n_ctx=512, slots=1, threads=1))
+        await engine.start()
+        for _ in range(6):
+            native = await engine.ready()
+            assert engine.pid is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            with pytest.raises(EngineDied):
+                async for _events in native.complete({"prompt": [70], "n_predict": -1}):
+                    pass
+            await until(lambda: not engine.running)
+        with pytest.raises(EngineError, match="died 5 times"):
+            await engine.ready()
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_load_that_hangs_is_given_up_with_the_reason(random_model: Path) -> None:
+    async def scenario() -> None:
+        spec = EngineSpec(random_model, n_ctx=512, slots=1, threads=1, load_timeout=0.5)
+        engine = Engine(spec)
+        start = asyncio.create_task(engine.start())
+        await until(lambda: engine.pid)
+        pid = engine.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(EngineError, match=r"random-tiny.*no progress for 0\.5 s"):
+            await start
+        assert gone(pid)
+
+    asyncio.run(scenario())
+
+
+def test_a_load_that_is_struck_down_is_told(random_model: Path) -> None:
+    async def scenario() -> None:
+        engine = Engine(EngineSpec(random_model, n_ctx=512, slots=1, threads=1))
+        start = asyncio.create_task(engine.start())
+        await until(lambda: engine.pid)
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match="status -9 while loading"):
+            await start
+
+    asyncio.run(scenario())
+
+
+def test_leaving_stops_the_engine_within_a_few_tokens(random_model: Path) -> None:
+    async def scenario() -> None:
+        engine = Engine(EngineSpec(random_model, n_ctx=8192, slots=1, threads=1))
+        await engine.start()
+        native = await engine.ready()
+        for _ in range(5):
+            answer = native.complete({"prompt": [70], "n_predict": -1, "ignore_eos": True})
+            seen = 0
+            async for events in answer:
+                seen += sum(1 for event in events if event.content)
+                if seen > 20:
+                    break
+            await answer.aclose()
+            # The slots are reported between two tokens: left at one, it is free by the next ones.
+            reports = 0
+            while (await native.get("/slots"))[0]["is_processing"]:
+                reports += 1
+                assert reports < 50
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_leaves_makes_room_for_the_next_one(random_model: Path) -> None:
+    only = LocalServer(random_model, api_keys=(API,), threads=1, slots=1, max_queue=1)
+    with only, urllib3.PoolManager(maxsize=2) as pool:
+        raw = Raw(only, pool)
+        for _ in range(10):
+            stream = raw("POST", CHAT, ENDLESS | {"messages": HELLO, "stream": True}, stream=True)
+            assert stream.read1(10)
+            stream.close()
+            assert raw.chat(max_tokens=1)["choices"]
