@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import ssl
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ import aiohttp
 from ..errors import RequestError, RequestTimeout
 from .base import (
     IDLE_EXPIRY,
+    PROBING,
     Answer,
     Request,
     cannot_connect,
@@ -44,10 +46,19 @@ class _Connector(aiohttp.TCPConnector):
 
     async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*args, **options)
-        used = _used.get()
-        if used is not None and connection.transport is not None:
-            used.append(connection.transport)
+        used, transport = _used.get(), connection.transport
+        if transport is not None:
+            _probe_silence(transport)
+            if used is not None:
+                used.append(transport)
         return connection
+
+
+def _probe_silence(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+        for option in PROBING:
+            sock.setsockopt(*option)
 
 
 class AiohttpTransport:

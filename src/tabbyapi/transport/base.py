@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Mapping
 from typing import Protocol
@@ -16,6 +17,7 @@ from ..types.timeout import Timeout
 
 __all__ = [
     "IDLE_EXPIRY",
+    "PROBING",
     "Answer",
     "AsyncByteStream",
     "AsyncTransport",
@@ -163,6 +165,24 @@ async def read_body_async(stream: AsyncByteStream, request: Request) -> bytes:
         if size > request.limits.body:
             raise body_too_large(request)
     return b"".join(pieces)
+
+
+def _probing() -> list[tuple[int, int, int]]:
+    wanted = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    return options + [
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in wanted.items()
+        if hasattr(socket, name)
+    ]
+
+
+PROBING = _probing()
+"""Socket options under which a silent connection is probed.
+
+A server may rightly be silent for as long as it generates; one whose machine was switched off is
+silent for ever, and this tells the two apart, within two minutes where the system lets us choose.
+"""
 
 
 def is_loopback(host: str | None) -> bool:

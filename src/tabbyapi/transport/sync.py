@@ -23,6 +23,7 @@ from urllib3.exceptions import (
 from ..errors import RequestError, RequestTimeout
 from .base import (
     IDLE_EXPIRY,
+    PROBING,
     Answer,
     Request,
     cannot_connect,
@@ -72,7 +73,9 @@ class Urllib3Transport:
         self._owned = manager is None
         if manager is None:
             proxy = proxy_for(base_url)
+            options = [*urllib3.connection.HTTPConnection.default_socket_options, *PROBING]
             settings: dict[str, Any] = {"maxsize": _KEPT, "block": False, "retries": False}
+            settings["socket_options"] = options
             if proxy is None:
                 manager = urllib3.PoolManager(num_pools=4, **settings)
             else:
