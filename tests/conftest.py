@@ -27,11 +27,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def local_server(tiny_model: Path) -> Iterator[LocalServer]:
-    """The local server with its real engine and the tiny model; `local_server.client()`.
+    """The local server with its real engine and the tiny model, which also makes embeddings.
 
     All tests share it: start one of your own to change its settings, or to unload its model.
     """
     from tabbyapi import LocalServer
 
-    with LocalServer(model=tiny_model) as server:
+    with LocalServer(model=tiny_model, embeddings=tiny_model.stem) as server:
         yield server

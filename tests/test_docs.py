@@ -26,11 +26,6 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 BLOCK = re.compile(
     r"(?P<no_run><!-- no-run: [^\n]+ -->\n)?^```(?:python|py)\n(?P<code>.*?)^```$", re.M | re.S
 )
-# Programs for routes that TabbyAPI has and the local server does not serve.
-BEYOND_THE_LOCAL_SERVER = {
-    "docs/services.md": "/v1/sampling/overrides and others",
-    "examples/embeddings.py": "/v1/embeddings",
-}
 BOUND = 120  # seconds that no program here comes near
 
 
@@ -53,17 +48,8 @@ def name_of(path: Path) -> str:
 
 
 def programs(paths: list[Path]) -> list[object]:
-    """Parameters of a test that runs these; it tells when one of the exceptions works."""
-    names = {name_of(path): path for path in paths}
-    return [pytest.param(path, id=name, marks=_exception(name)) for name, path in names.items()]
-
-
-def _exception(name: str) -> tuple[pytest.MarkDecorator, ...]:
-    route = BEYOND_THE_LOCAL_SERVER.get(name)
-    if route is None:
-        return ()
-    reason = f"the local server does not serve {route}"
-    return (pytest.mark.xfail(reason=reason, raises=AssertionError, strict=True),)
+    """Parameters of a test that runs these."""
+    return [pytest.param(path, id=name_of(path)) for path in paths]
 
 
 @pytest.fixture

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from .embedded import LOCAL_EXTRA, local_extra_missing
 
 __all__ = ["serve"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _folder(name: str, text: str) -> Callable[[Command], Command]:
+    kind = click.Path(exists=True, file_okay=False, path_type=Path)
+    return click.option(name, type=kind, help=text)
 
 
 @click.command()
@@ -23,6 +31,15 @@ __all__ = ["serve"]
     "--mmproj",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Projector (GGUF) that lets the model see images. Default: one beside the model.",
+)
+@_folder("--templates-dir", "Folder of prompt templates (Jinja) to switch to.")
+@_folder("--presets-dir", "Folder of sampler override presets (YAML).")
+@click.option("--preset", metavar="NAME", help="Preset in force from the start.")
+@_folder("--loras-dir", "Folder of LoRA adapters (GGUF).")
+@_folder("--embeddings-dir", "Folder of embedding models (GGUF). Default: that of the models.")
+@click.option("--embeddings", metavar="NAME", help="Embedding model to load at the start.")
+@click.option(
+    "--inline-loading", is_flag=True, help="Let requests with the admin key name another model."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(

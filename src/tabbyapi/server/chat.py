@@ -35,6 +35,7 @@ async def chat_completions(
     request: Request, body: ChatCompletionRequest, runtime: Runtime
 ) -> ASGIApp:
     """Answer a chat request, streamed or whole."""
+    body = runtime.overrides.apply(body)
     chat = await unless_gone(request.receive, _prepare(request, body, runtime))
     if body.stream and runtime.settings.streaming:
         return answer_stream(chat, ChatChunks(chat.id, chat.loaded.file.name))

@@ -94,6 +94,7 @@ def _logprob(value: float | None) -> float:
 
 async def completions(request: Request, body: CompletionRequest, runtime: Runtime) -> ASGIApp:
     """Answer a completion request, streamed or whole."""
+    body = runtime.overrides.apply(body)
     answer = await unless_gone(request.receive, _prepare(request, body, runtime))
     if body.stream and runtime.settings.streaming:
         return answer_stream(answer, _TextChunks(answer.id, answer.loaded.file.name))

@@ -28,6 +28,7 @@ from .auth import Keys, load_keys
 from .engine import EngineError
 from .gguf_header import NotAModelError
 from .models import ModelFile, open_model
+from .overrides import PresetError
 from .paths import data_folder
 from .runtime import Runtime
 from .settings import Settings
@@ -104,7 +105,8 @@ async def _run(
     runtime: Runtime = app.state.runtime
     try:
         await runtime.start()
-    except EngineError as error:
+    except (EngineError, PresetError, NotAModelError) as error:
+        await runtime.close()
         listener.close()
         raise ServeError(str(error)) from None
     config = uvicorn.Config(
@@ -120,8 +122,7 @@ async def _run(
     try:
         await _Server(config, started).serve(sockets=[listener])
     finally:
-        await runtime.grammars.close()
-        await runtime.unload()
+        await runtime.close()
 
 
 def _open(model: Path | None) -> ModelFile | None:

@@ -28,6 +28,8 @@ class ModelFile:
     trained_context: int
     chat_template: str | None
     is_demo: bool
+    pools: bool = False
+    """Whether the file names a pooling, which embedding models do."""
 
     def context(self, wanted: int | None) -> int:
         """The context to load it with."""
@@ -48,6 +50,7 @@ def open_model(path: Path, name: str | None = None) -> ModelFile:
         title=title,
         trained_context=int(header.get(f"{architecture}.context_length") or 0),
         chat_template=header.get("tokenizer.chat_template"),
+        pools=f"{architecture}.pooling_type" in header,
         is_demo=path == _unpacked() or "demo" in title.lower(),
     )
 

@@ -17,18 +17,20 @@ from .engine import Engine, EngineError, EngineSpec, Native
 from .gate import Gate
 from .gguf_header import read_token_types
 from .grammars import GrammarChecker
-from .library import TEMPLATE_SUFFIXES, find, find_projector
+from .library import TEMPLATE_SUFFIXES, find, find_gguf, find_projector
 from .models import ModelFile, open_model
+from .overrides import Overrides, read_preset
 from .settings import Settings
 from .templates import PromptTemplate, TemplateError
 
-__all__ = ["LoadOptions", "Loaded", "Runtime"]
+__all__ = ["LoadOptions", "Loaded", "LoadedEmbedding", "Runtime"]
 
 T = TypeVar("T")
 
 log = logging.getLogger("tabbyapi.server")
 
 _MOST_ISSUES = 100
+_MEAN = 1  # llama.cpp's number of the mean over the tokens
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,14 @@ class Loaded:
         return self.template is not None and "<tool_call>" in self.template.source
 
 
+@dataclass(frozen=True)
+class LoadedEmbedding:
+    """A loaded embedding model."""
+
+    file: ModelFile
+    engine: Engine
+
+
 class Runtime:
     """The state that routes share."""
 
@@ -82,6 +92,8 @@ class Runtime:
         self.settings = settings
         self.keys = keys
         self.loaded: Loaded | None = None
+        self.embedding: LoadedEmbedding | None = None
+        self.overrides = Overrides()
         self.gate = Gate(settings.slots, settings.max_queue)
         self.grammars = GrammarChecker()
         self.issues: list[dict[str, str]] = []
@@ -93,6 +105,12 @@ class Runtime:
         if self.loaded is None:
             raise Refused(503, "No models are currently loaded.")
         return self.loaded
+
+    def embedding_model(self) -> LoadedEmbedding:
+        """The loaded embedding model, or `Refused` (503)."""
+        if self.embedding is None:
+            raise Refused(503, "No embedding models are currently loaded.")
+        return self.embedding
 
     async def native(self, loaded: Loaded) -> Native:
         """The engine's API, after a restart if one is going on; `Refused` (503) if it is gone."""
@@ -163,17 +181,57 @@ class Runtime:
             loaded.unloaded = True
             await loaded.engine.stop()
 
+    async def load_embedding(self, path: Path, name: str) -> LoadedEmbedding:
+        """Load an embedding model in place of the one there is.
+
+        Raises `EngineError`, `NotAModelError` or OSError.
+        """
+        await self.unload_embedding()
+        file = open_model(path, name)
+        spec = EngineSpec(
+            model=path,
+            n_ctx=file.context(self.settings.n_ctx),
+            slots=self.settings.slots,
+            threads=self.settings.engine_threads,
+            gpu_layers=self.settings.gpu_layers,
+            cache_ram_mib=0,
+            pooling=-1 if file.pools else _MEAN,
+        )
+        engine = Engine(spec)
+        await engine.start()
+        self.embedding = LoadedEmbedding(file, engine)
+        return self.embedding
+
+    async def unload_embedding(self) -> None:
+        """End the engine of the embedding model."""
+        embedding, self.embedding = self.embedding, None
+        if embedding is not None:
+            await embedding.engine.stop()
+
+    async def close(self) -> None:
+        """End everything."""
+        await self.unload()
+        await self.unload_embedding()
+        await self.grammars.close()
+
     def _projector(self, model: Path) -> Path | None:
         """The projector that goes with a model."""
         given = self.settings.mmproj
         return given if given and model == self.settings.model else find_projector(model)
 
+    def named_template(self, name: str) -> PromptTemplate:
+        """A template of the folder. Raises `TemplateError`."""
+        path = find(self.settings.templates_dir, name, *TEMPLATE_SUFFIXES)
+        if path is None:
+            raise TemplateError(f"there is no prompt template {name!r}")
+        try:
+            return PromptTemplate(path.read_text(encoding="utf-8"), name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(f"{name} cannot be read: {error}") from None
+
     def _template(self, file: ModelFile, name: str | None) -> PromptTemplate | None:
         if name is not None:
-            path = find(self.settings.templates_dir, name, *TEMPLATE_SUFFIXES)
-            if path is None:
-                raise TemplateError(f"there is no prompt template {name!r}")
-            return PromptTemplate(path.read_text(encoding="utf-8"), name)
+            return self.named_template(name)
         source = self.settings.chat_template or file.chat_template
         if not source:
             return None
@@ -192,6 +250,16 @@ class Runtime:
         del self.issues[:-_MOST_ISSUES]
 
     async def start(self) -> None:
-        """Load the model of the settings."""
-        if self.settings.model is not None:
-            await self.load(open_model(self.settings.model))
+        """Load what the settings name. Raises `EngineError`, `PresetError` and others as those."""
+        settings = self.settings
+        if settings.preset is not None:
+            self.overrides.switch(
+                read_preset(settings.presets_dir, settings.preset), settings.preset
+            )
+        if settings.model is not None:
+            await self.load(open_model(settings.model))
+        if settings.embeddings is not None:
+            path = find_gguf(settings.embeddings_folder, settings.embeddings)
+            if path is None:
+                raise EngineError(f"there is no embedding model {settings.embeddings!r}")
+            await self.load_embedding(path, settings.embeddings)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from starlette.routing import BaseRoute
+from collections.abc import Awaitable, Callable
 
-from . import completions, loading, tokens
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+from . import completions, embeddings, loading, override_routes, template_routes, tokens
 from .auth import Access
 from .routing import body_route, route
 from .runtime import Runtime
@@ -14,19 +18,19 @@ __all__ = ["service_routes"]
 
 def service_routes(runtime: Runtime) -> list[BaseRoute]:
     """Every route of the services beside chat."""
-    admin = Access.ADMIN
+    return [
+        *_generation_routes(runtime),
+        *_model_routes(runtime),
+        *_embedding_routes(runtime),
+        *_template_routes(runtime),
+        *_override_routes(runtime),
+    ]
+
+
+def _generation_routes(runtime: Runtime) -> list[BaseRoute]:
     return [
         body_route(
             runtime, "/v1/completions", completions.completions, completions.CompletionRequest
-        ),
-        body_route(runtime, "/v1/model/load", loading.load, loading.LoadRequest, access=admin),
-        route(
-            runtime,
-            "/v1/model/unload",
-            loading.unload,
-            access=admin,
-            method="POST",
-            needs_model=True,
         ),
         body_route(
             runtime, "/v1/token/encode", tokens.encode, tokens.EncodeRequest, needs_model=True
@@ -35,3 +39,74 @@ def service_routes(runtime: Runtime) -> list[BaseRoute]:
             runtime, "/v1/token/decode", tokens.decode, tokens.DecodeRequest, needs_model=True
         ),
     ]
+
+
+def _model_routes(runtime: Runtime) -> list[BaseRoute]:
+    return [
+        body_route(
+            runtime, "/v1/model/load", loading.load, loading.LoadRequest, access=Access.ADMIN
+        ),
+        _order(runtime, "/v1/model/unload", loading.unload, needs_model=True),
+    ]
+
+
+def _embedding_routes(runtime: Runtime) -> list[BaseRoute]:
+    base = "/v1/model/embedding"
+    return [
+        body_route(runtime, "/v1/embeddings", embeddings.embeddings, embeddings.EmbeddingsRequest),
+        route(runtime, base, embeddings.card),
+        route(runtime, f"{base}/list", embeddings.listing),
+        body_route(
+            runtime,
+            f"{base}/load",
+            embeddings.load,
+            embeddings.EmbeddingLoadRequest,
+            access=Access.ADMIN,
+        ),
+        _order(runtime, f"{base}/unload", embeddings.unload),
+    ]
+
+
+def _template_routes(runtime: Runtime) -> list[BaseRoute]:
+    return [
+        route(runtime, "/v1/templates", template_routes.listing),
+        route(runtime, "/v1/template/list", template_routes.listing),
+        body_route(
+            runtime,
+            "/v1/template/switch",
+            template_routes.switch,
+            template_routes.TemplateSwitchRequest,
+            access=Access.ADMIN,
+            needs_model=True,
+        ),
+        _order(runtime, "/v1/template/unload", template_routes.unload, needs_model=True),
+    ]
+
+
+def _override_routes(runtime: Runtime) -> list[BaseRoute]:
+    base = "/v1/sampling/override"
+    return [
+        route(runtime, "/v1/sampling/overrides", override_routes.listing),
+        route(runtime, f"{base}/list", override_routes.listing),
+        body_route(
+            runtime,
+            f"{base}/switch",
+            override_routes.switch,
+            override_routes.OverrideSwitchRequest,
+            access=Access.ADMIN,
+        ),
+        _order(runtime, f"{base}/unload", override_routes.unload),
+    ]
+
+
+def _order(
+    runtime: Runtime,
+    path: str,
+    handler: Callable[[Request, Runtime], Awaitable[ASGIApp]],
+    *,
+    needs_model: bool = False,
+) -> BaseRoute:
+    """A POST without a body, for the admin."""
+    return route(
+        runtime, path, handler, access=Access.ADMIN, method="POST", needs_model=needs_model
+    )

@@ -21,6 +21,9 @@ class Settings:
         models_dir: folder whose `*.gguf` files are listed and can be loaded; default: the
             folder of `model`.
         templates_dir: folder of prompt templates (Jinja) that can be switched to.
+        presets_dir: folder of sampler override presets (YAML).
+        preset: name of the preset that is in force from the start.
+        loras_dir: folder of LoRA adapters (GGUF).
         embeddings_dir: folder of embedding models (GGUF); default: that of the models.
         embeddings: name of an embedding model to load at start.
         host, port: where to listen. Port 0 takes a free one.
@@ -63,6 +66,9 @@ class Settings:
     model: Path | None = None
     models_dir: Path | None = None
     templates_dir: Path | None = None
+    presets_dir: Path | None = None
+    preset: str | None = None
+    loras_dir: Path | None = None
     embeddings_dir: Path | None = None
     embeddings: str | None = None
     host: str = "127.0.0.1"
@@ -106,6 +112,11 @@ class Settings:
     def engine_threads(self) -> int:
         """Threads to compute with: all cores but one, which keeps tokens coming under load."""
         return self.threads or max(1, (os.cpu_count() or 2) - 1)
+
+    @property
+    def embeddings_folder(self) -> Path | None:
+        """Where embedding models are looked for."""
+        return self.embeddings_dir or self.folder
 
     @property
     def folder(self) -> Path | None:

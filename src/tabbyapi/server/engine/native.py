@@ -118,6 +118,13 @@ class Native:
         return await self._json("POST", path, body)
 
     async def _json(self, method: str, path: str, body: Any) -> Any:
+        return msgspec.json.decode(await self._raw(method, path, body))
+
+    async def post_raw(self, path: str, body: Any) -> bytes:
+        """The body of a POST's answer. Raises `EngineRefusal`, `EngineDied`."""
+        return await self._raw("POST", path, body)
+
+    async def _raw(self, method: str, path: str, body: Any) -> bytes:
         data = None if body is None else msgspec.json.encode(body)
         try:
             async with self._session.request(method, self._base + path, data=data) as answer:
@@ -126,7 +133,7 @@ class Native:
             raise EngineDied(f"the engine stopped ({error})") from error
         if answer.status >= 400:
             raise _refusal(raw, answer.status)
-        return msgspec.json.decode(raw)
+        return raw
 
     async def tokenize(self, text: str, *, special: bool = True, bos: bool = True) -> list[int]:
         """Token ids of a text; `special` reads markup such as `<|im_end|>` as one token."""

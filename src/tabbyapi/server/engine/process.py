@@ -53,18 +53,23 @@ class EngineSpec:
     load_timeout: float = 600.0
     """Seconds without progress after which a load is given up."""
     mmproj: Path | None = None
+    pooling: int | None = None
+    """For an embedding model: how the vectors of tokens become one; -1 as its file says."""
 
     def parameters(self) -> dict[str, Any]:
         """llama.cpp's parameters, as `child` sets them."""
+        batch = 256 if self.pooling is None else self.n_ctx  # an input is embedded in one piece
+        vectors = {} if self.pooling is None else {"embedding": True, "pooling_type": self.pooling}
         return {
+            **vectors,
             "model": {"path": str(self.model)},
             "mmproj": {"path": str(self.mmproj or "")},
             "n_ctx": self.n_ctx,
             "n_parallel": self.slots,
             "kv_unified": True,  # else the context is divided by the slots
             # Small batches: progress, and the notice that a client left, come between them.
-            "n_batch": 256,
-            "n_ubatch": 256,
+            "n_batch": batch,
+            "n_ubatch": batch,
             "cpuparams": {"n_threads": self.threads},
             "cpuparams_batch": {"n_threads": self.threads},
             "n_gpu_layers": self.gpu_layers,
