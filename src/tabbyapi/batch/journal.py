@@ -243,15 +243,22 @@ class Journal:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-            _lock(file, self._path)
+            if fcntl is None:  # where no open file can be replaced
+                file.close()
+                self._file.close()
+            else:
+                _lock(file, self._path)
             os.replace(temporary, self._path)
         except BaseException:
             file.close()
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(self._path.parent)
-        self._file.close()
-        self._file = file.detach()
+        if fcntl is None:
+            self._file = _opened(self._path)
+        else:
+            self._file.close()
+            self._file = file.detach()
         self._file.seek(0, os.SEEK_END)
 
 
