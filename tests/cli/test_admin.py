@@ -29,11 +29,15 @@ ALIASES = {
 def models_server(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalServer]:
-    """A server of our own, with two models in its folder."""
+    """A server of our own, with two models in its folder, a template and a preset."""
     folder = tmp_path_factory.mktemp("folder")
     for name in ("first", "second"):
         shutil.copyfile(tiny_model, folder / f"{name}.gguf")
-    with LocalServer(model=folder / "first.gguf", models_dir=folder) as server:
+    (folder / "shout.jinja").write_text("{{ messages[-1].content | upper }}")
+    (folder / "calm.yml").write_text("temperature:\n  override: 0.3\n  force: true\n")
+    with LocalServer(
+        model=folder / "first.gguf", models_dir=folder, templates_dir=folder, presets_dir=folder
+    ) as server:
         yield server
 
 
@@ -223,6 +227,31 @@ def test_overrides_are_listed_switched_and_unloaded(tmp_path: Path) -> None:
     assert body["overrides"]["temperature"]["override"] == 0.3
     assert body["overrides"]["temperature"]["force"] is True
     assert run(tmp_path, "sampling", "switch").returncode == 2
+
+
+def test_templates_overrides_and_embeddings_of_the_local_server(
+    tmp_path: Path, models_server: LocalServer
+) -> None:
+    def told(*args: str) -> str:
+        done = run(tmp_path, *args, **at(models_server))
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert told("templates") == "shout\n"
+    assert told("templates", "switch", "shout") == "The template is shout.\n"
+    assert "template          shout" in told("models", "show")
+    assert told("sampling") == "in force: nothing\npresets: calm\n"
+    told("sampling", "switch", "calm")
+    assert told("sampling").startswith("in force: calm\n  temperature = 0.3, forced\n")
+    told("sampling", "unload")
+    assert told("sampling").startswith("in force: nothing\n")
+    assert told("models", "load", "second", "--embedding") == "second is loaded.\n"
+    assert told("models", "show", "--embedding").startswith("second")
+    vectors = [json.loads(line) for line in told("embed", "first text", "second").splitlines()]
+    assert len(vectors) == 2
+    assert sum(number**2 for number in vectors[0]) == pytest.approx(1, abs=1e-3)
+    told("models", "unload", "--embedding")
+    assert run(tmp_path, "embed", "text", **at(models_server)).returncode == 1
 
 
 def test_tokens_are_counted_taken_apart_and_put_together(

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pexpect
 import pytest
@@ -16,6 +16,9 @@ import pytest
 from support.echo import EchoServer
 
 from .scripted import PROGRAM, clean_environment, run
+
+if TYPE_CHECKING:
+    from tabbyapi import LocalServer
 
 
 def write_lines(folder: Path, count: int) -> Path:
@@ -91,6 +94,32 @@ def test_ctrl_c_stops_it_and_the_same_command_goes_on(tmp_path: Path) -> None:
         server.delay = 0
         assert finish(start(tmp_path, server))[0] == 0
     assert complete(tmp_path, 200)
+
+
+def test_every_kind_of_request_of_openais_batches_is_answered(
+    tmp_path: Path, local_server: LocalServer
+) -> None:
+    requests = {
+        "chat/completions": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4},
+        "completions": {"prompt": "Once", "max_completion_tokens": 4, "seed": 1, "model": "x"},
+        "embeddings": {"input": ["one", "two"], "model": "x"},
+    }
+    lines = (
+        json.dumps({"custom_id": kind, "method": "POST", "url": f"/v1/{kind}", "body": body})
+        for kind, body in requests.items()
+    )
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    done = run(
+        tmp_path,
+        *("batch", "in.jsonl", "out.jsonl", "--url", local_server.url),
+        TABBY_API_KEY=local_server.api_key,
+    )
+    assert (done.returncode, done.stderr) == (0, "3 lines answered.\n")
+    chat, text, vectors = (result["response"]["body"] for result in results(tmp_path))
+    assert chat["usage"]["completion_tokens"] <= 4
+    assert text["usage"]["completion_tokens"] <= 4
+    assert len(vectors["data"]) == 2
+    assert [type(result["text"]) for result in results(tmp_path)] == [str, str, type(None)]
 
 
 def test_a_finished_batch_asks_nothing_and_needs_no_server(tmp_path: Path) -> None:
