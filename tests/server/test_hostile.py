@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from tabbyapi.server.limits import check_limits
+from tabbyapi.server.local import LocalServer
 from tabbyapi.server.requests import ChatCompletionRequest
 from tabbyapi.server.templates import PromptTemplate, TemplateError
 
-from .conftest import API, CHAT, HELLO, Raw
+from .conftest import API, CHAT, HELLO, Raw, data_events
 
 HEADERS = {"X-Api-Key": API, "Content-Type": "application/json"}
 
@@ -100,6 +103,20 @@ def test_a_validation_error_does_not_send_everything_back(http: Raw) -> None:
     answer = http("POST", CHAT, {"messages": "x" * 2_000_000})
     assert answer.status == 422
     assert len(answer.data) < 1000
+
+
+def test_choices_that_fill_the_shared_context_are_told_so(random_model: Path) -> None:
+    server = LocalServer(random_model, api_keys=(API,), threads=1, n_ctx=256)
+    with server, urllib3.PoolManager() as pool:
+        raw = Raw(server, pool)
+        fields = {"messages": HELLO, "n": 4, "max_tokens": 200, "loop_detect_window": 0}
+        answer = raw("POST", CHAT, fields)
+        assert answer.status == 400
+        assert answer.json()["error"]["code"] == "context_length_exceeded"
+        assert "share a context of 256 tokens" in answer.json()["error"]["message"]
+        *_, last = data_events(raw("POST", CHAT, fields | {"stream": True}).data)
+        assert last["error"]["code"] == "context_length_exceeded"
+        assert raw("GET", "/health").json()["status"] == "healthy"
 
 
 # ------------------------------------------------------------------------- constraints

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from .answers import Refused, context_refused, error_event, json_answer
+from .answers import Refused, busy, context_refused, error_event, json_answer
 from .choices import usage
 from .engine import EngineDied, EngineRefusal
 from .generation import Ending, Job, Piece, Step, generate
@@ -212,6 +212,9 @@ def _aborted(answer: Answer[C], error: _Failure) -> Refused:
         return error
     if isinstance(error, EngineRefusal) and error.overflow:
         return context_refused(str(error))
+    if isinstance(error, EngineRefusal) and error.crowded:
+        reason = _reason(answer, error)
+        return context_refused(reason) if len(answer.jobs) > 1 else busy(reason)
     if isinstance(error, EngineRefusal) and error.status == 400:
         return Refused(400, f"The engine refused the request: {error}")
     return Refused(503, f"{answer.label} {answer.id} aborted. {_reason(answer, error)}")
@@ -220,12 +223,14 @@ def _aborted(answer: Answer[C], error: _Failure) -> Refused:
 def _failure(answer: Answer[C], error: _Failure) -> bytes:
     if isinstance(error, EngineRefusal) and error.overflow:
         return error_event(str(error), overflow=True)
+    if isinstance(error, EngineRefusal) and error.crowded and len(answer.jobs) > 1:
+        return error_event(_reason(answer, error), overflow=True)
     return error_event(f"{answer.label} aborted. {_reason(answer, error)}")
 
 
 def _report(answer: Answer[C], error: _Failure) -> None:
     """Note a failure that is the server's, not the request's."""
-    if not (isinstance(error, EngineRefusal) and error.status == 400):
+    if not (isinstance(error, EngineRefusal) and (error.status == 400 or error.crowded)):
         answer.runtime.report(f"{answer.label} {answer.id}: {_reason(answer, error)}")
 
 
@@ -236,4 +241,9 @@ def _reason(answer: Answer[C], error: _Failure) -> str:
         return str(error)
     if isinstance(error, EngineDied):
         return "The engine stopped while answering; it is restarted, so send the request again."
+    if error.crowded:
+        return (
+            f"the answers that run at the same time share a context of {answer.loaded.n_ctx} "
+            f"tokens, and have filled it"
+        )
     return f"The engine failed: {error}"

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 from . import info
 from .auth import Access, Keys
 from .chat import chat_completions
+from .openapi import openapi
 from .requests import ChatCompletionRequest
 from .routing import body_route, not_allowed, not_found, route
 from .runtime import Runtime
@@ -23,6 +24,7 @@ def routes(runtime: Runtime) -> list[BaseRoute]:
     """Every route of the server."""
     return [
         route(runtime, "/health", info.health, access=Access.OPEN),
+        route(runtime, "/openapi.json", openapi, access=Access.OPEN),
         route(runtime, "/.well-known/serviceinfo", info.service_info, access=Access.OPEN),
         route(runtime, "/props", info.props, needs_model=True),
         route(runtime, "/v1/auth/permission", info.auth_permission),

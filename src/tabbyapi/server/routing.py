@@ -20,9 +20,17 @@ from .auth import Access, check_access
 from .bodies import MISSING, located, read_json
 from .runtime import Runtime
 
-__all__ = ["body_route", "route"]
+__all__ = ["Served", "body_route", "route"]
 
 Body = TypeVar("Body", bound=BaseModel)
+
+
+class Served(Route):
+    """A route that knows how to describe itself."""
+
+    access = Access.OPEN
+    body: type[BaseModel] | None = None
+    summary = ""
 
 
 def route(
@@ -42,7 +50,7 @@ def route(
             runtime.model()
         return await handler(request, runtime)
 
-    return _route(path, method, work)
+    return _route(path, method, work, access, handler.__doc__)
 
 
 def body_route(
@@ -79,10 +87,17 @@ def body_route(
             raise located([dict(e) for e in error.errors(include_url=False)]) from None
         return await handler(request, parsed, runtime)
 
-    return _route(path, "POST", work)
+    return _route(path, "POST", work, access, handler.__doc__, body)
 
 
-def _route(path: str, method: str, work: Callable[[Request], Awaitable[ASGIApp]]) -> Route:
+def _route(
+    path: str,
+    method: str,
+    work: Callable[[Request], Awaitable[ASGIApp]],
+    access: Access,
+    description: str | None,
+    body: type[BaseModel] | None = None,
+) -> Route:
     async def endpoint(request: Request) -> Any:
         try:
             return await work(request)
@@ -91,7 +106,10 @@ def _route(path: str, method: str, work: Callable[[Request], Awaitable[ASGIApp]]
         except (ClientGone, ClientDisconnect):
             return Response(status_code=499)  # nobody is there to read it
 
-    made = Route(path, endpoint, methods=[method])
+    made = Served(path, endpoint, methods=[method])
+    made.access, made.body = access, body
+    # Ours begin with the route; the description has that anyway.
+    made.summary = (description or "").strip().split("\n", 1)[0].rpartition("`: ")[2]
     made.methods = {method}  # Starlette adds HEAD, which TabbyAPI answers with 405
     return made
 

@@ -32,6 +32,11 @@ class EngineRefusal(Exception):
         """Whether the context was too small."""
         return self.kind == "exceed_context_size_error"
 
+    @property
+    def crowded(self) -> bool:
+        """Whether answers that run at the same time filled the context that they share."""
+        return "Context size has been exceeded" in str(self)
+
 
 class Probability(msgspec.Struct, gc=False):
     """An alternative token."""
