@@ -6,7 +6,7 @@ import json
 import random
 from typing import Any
 
-from .lexicon import city, number, person, words
+from .lexicon import city, invented, number, person, thing, words
 from .talk import Talk, choose, sections
 
 _FIELDS = {
@@ -21,16 +21,19 @@ _FIELDS = {
 
 
 def _values(rng: random.Random, *, held: bool) -> dict[str, Any]:
-    surname = f" {words('surnames').pick(rng)}" if rng.random() < 0.3 else ""
+    surname = ""
+    if rng.random() < 0.3:
+        made = not held and rng.random() < 0.4
+        surname = " " + (invented(rng) if made else words("surnames").pick(rng))
     return {
         "name": person(rng, held=held) + surname,
         "age": number(rng, 10, 99, held=held),
         "city": city(rng, held=held),
-        "job": words("jobs").pick(rng, held=held),
+        "job": thing("jobs", rng, held=held),
         "quantity": number(rng, 2, 99, held=held),
-        "item": words("items").pick(rng, held=held),
+        "item": thing("items", rng, held=held),
         "time": f"{rng.randint(6, 22):02d}:{rng.choice((0, 15, 30, 45)):02d}",
-        "product": words("products").pick(rng, held=held),
+        "product": thing("products", rng, held=held),
         "price": number(rng, 2, 999, held=held),
     }
 

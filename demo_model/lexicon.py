@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,21 +75,61 @@ def invented(rng: random.Random, syllables: int | None = None) -> str:
     return text.capitalize()
 
 
+@cache
+def _letters() -> str:
+    """All the text of the answers, a store of ordinary letter combinations."""
+    texts = (path.read_text(encoding="utf-8") for path in sorted((DATA / "qa").glob("*.txt")))
+    return " ".join(re.findall(r"[a-z]+", " ".join(texts).lower()))
+
+
+@cache
+def _held_back() -> frozenset[str]:
+    lists = ("first_names", "cities", "jobs", "topics", "items", "products")
+    held = [word for name in lists for word in words(name).held]
+    held += [word for kind in favourites().values() for word in kind.held]
+    return frozenset(word.lower() for word in held)
+
+
+def coined(rng: random.Random) -> str:
+    """A made-up word in small letters, of syllables or of pieces of ordinary words.
+
+    The pieces bring in tokens that syllables never spell, so that each token is copied now and
+    then. What is held back is never coined.
+    """
+    while True:
+        if rng.random() < 0.4:
+            word = invented(rng).lower()
+        else:
+            store, word = _letters(), ""
+            for _ in range(rng.choice((1, 2, 2, 3))):
+                at = rng.randrange(len(store) - 8)
+                word += store[at : at + rng.randint(2, 5)].replace(" ", "")
+        if len(word) > 2 and word not in _held_back():
+            return word
+
+
+def thing(name: str, rng: random.Random, *, held: bool = False) -> str:
+    """A word of the list `words/<name>.txt`; in training often a coined one, at times two."""
+    if held or rng.random() < 0.45:
+        return words(name).pick(rng, held=held)
+    return _perhaps_two(coined(rng), rng)
+
+
+def _perhaps_two(first: str, rng: random.Random) -> str:
+    return f"{first} {coined(rng)}" if rng.random() < 0.12 else first
+
+
 def person(rng: random.Random, *, held: bool = False) -> str:
     """A first name; in training often an invented one."""
     if not held and rng.random() < 0.55:
-        while (name := invented(rng)) in words("first_names").held:
-            pass
-        return name
+        return coined(rng).capitalize()
     return words("first_names").pick(rng, held=held)
 
 
 def city(rng: random.Random, *, held: bool = False) -> str:
     """A city; in training often an invented one."""
     if not held and rng.random() < 0.45:
-        while (name := invented(rng)) in words("cities").held:
-            pass
-        return name
+        return _perhaps_two(coined(rng), rng).title()
     return words("cities").pick(rng, held=held)
 
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from functools import cache
 
-from .lexicon import city, favourites, invented, lines, number, person, words
+from .lexicon import city, favourites, invented, lines, number, person, thing
 from .smalltalk import chatter, known, unknown
 from .talk import Talk, choose
 
@@ -45,7 +45,7 @@ def value(name: str, rng: random.Random, *, held: bool) -> str:
     makers: dict[str, Callable[[], str]] = {
         "name": lambda: person(rng, held=held),
         "city": lambda: city(rng, held=held),
-        "job": lambda: words("jobs").pick(rng, held=held),
+        "job": lambda: thing("jobs", rng, held=held),
         "age": lambda: str(number(rng, 10, 99, held=held)),
         "pet": lambda: person(rng, held=held),
         "number": lambda: str(number(rng, 10, 9999, held=held)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .lexicon import lines, person, words
+from .lexicon import lines, person, thing, words
 from .smalltalk import chatter, known, unknown, unknown_question
 from .talk import UNKNOWN, Talk, capitals, choose, one_word, sections
 
@@ -64,7 +64,7 @@ def persona(talk: Talk) -> None:
 def refuse(talk: Talk) -> None:
     """A conversation in which one topic is refused and others are not."""
     rng = talk.rng
-    topic = words("topics").pick(rng, held=talk.held)
+    topic = thing("topics", rng, held=talk.held)
     questions = sections("rules.txt")["on_topic"]
     for _ in range(rng.randint(1, 4)):
         roll = rng.random()

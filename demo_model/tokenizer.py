@@ -68,6 +68,10 @@ def load(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
+_OPENING = "<|im_start|>assistant\n"
+_DROPOUT = 0.1
+
+
 class Encoder:
     """Turns conversations into token ids, marking what the model has to learn to write."""
 
@@ -75,7 +79,26 @@ class Encoder:
         self.tokenizer = tokenizer
         self.end = tokenizer.token_to_id("<|im_end|>")
         self._start = tokenizer.token_to_id("<|im_start|>")
-        self._opening = tokenizer.encode("<|im_start|>assistant\n").ids
+        self._opening = tokenizer.encode(_OPENING).ids
+        self._loose = Tokenizer.from_str(tokenizer.to_str())
+        self._loose.model.dropout = _DROPOUT
+
+    def loose_example(self, talk: generator.Conversation) -> tuple[list[int], list[bool]]:
+        """As `example`, with what the model reads cut into smaller tokens here and there.
+
+        So it learns how tokens are spelled, and copies words that it never saw. Not seeded: the
+        library draws by itself.
+        """
+        read, *answers = render(talk.messages, talk.tools).split(_OPENING)
+        ids = self._loose.encode(read).ids
+        learned = [False] * len(ids)
+        for part in answers:
+            answer, _, read = part.partition("<|im_end|>")
+            written = [*self.tokenizer.encode(answer).ids, self.end]
+            after = self._loose.encode(read).ids
+            ids += [*self._opening, *written, *after]
+            learned += [False] * len(self._opening) + [True] * len(written) + [False] * len(after)
+        return ids, learned
 
     def example(self, talk: generator.Conversation) -> tuple[list[int], list[bool]]:
         """The ids, and for each whether it belongs to an answer (with its end marker)."""

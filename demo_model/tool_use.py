@@ -7,7 +7,7 @@ import random
 from functools import cache
 from typing import Any
 
-from .lexicon import DATA, city, invented, lines, number, person, words
+from .lexicon import DATA, city, invented, lines, number, person, thing, words
 from .smalltalk import chatter, known, unknown
 from .talk import Talk, choose
 
@@ -22,13 +22,13 @@ def families() -> dict[str, dict[str, Any]]:
 def _slots(rng: random.Random, *, held: bool) -> dict[str, Any]:
     a, b = number(rng, 2, 999, held=held), number(rng, 2, 999, held=held)
     text = rng.choice(lines("words/messages.txt")).format(
-        item=words("items").pick(rng, held=held), city=city(rng, held=held)
+        item=thing("items", rng, held=held), city=city(rng, held=held)
     )
     return {
         "city": city(rng, held=held),
         "city2": city(rng, held=held),
         "name": person(rng, held=held),
-        "product": words("products").pick(rng, held=held),
+        "product": thing("products", rng, held=held),
         "a": a,
         "b": b,
         "sum": a + b,

@@ -30,6 +30,7 @@ from .tokenizer import Encoder, build, load
 PEAK_RATE = 4e-3
 WARM_UP = 0.02
 BATCH_TOKENS = 4096
+LOOSE = 0.4  # share of conversations that are cut into smaller tokens
 POOL = 1024
 SAVE_EVERY = 180.0
 
@@ -48,7 +49,10 @@ def prepare(work: Path) -> Encoder:
 def batches(encoder: Encoder, pool: int, context: int) -> Iterator[Batch]:
     """The batches of one pool of conversations: inputs, targets, and which targets count."""
     rng = random.Random(f"pool {pool}")
-    examples = [encoder.example(c) for c in generator.conversations(pool * POOL, POOL)]
+    examples = [
+        (encoder.loose_example if rng.random() < LOOSE else encoder.example)(talk)
+        for talk in generator.conversations(pool * POOL, POOL)
+    ]
     examples = [(ids[: context + 1], learned[: context + 1]) for ids, learned in examples]
     examples.sort(key=lambda e: len(e[0]) + rng.random())
     groups: list[list[tuple[list[int], list[bool]]]] = [[]]

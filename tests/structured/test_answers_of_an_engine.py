@@ -140,4 +140,4 @@ def test_an_answer_cut_off_by_the_limit_is_an_error_with_the_text(
         pytest.raises(tabbyapi.OutputError, match="cut off after 12 tokens") as caught,
     ):
         client.chat.parse([user("Order.")], Order, max_tokens=12)
-    assert caught.value.text.startswith('{"items":[{"')
+    assert caught.value.text.startswith('{"items": [{')

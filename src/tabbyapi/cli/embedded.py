@@ -44,7 +44,7 @@ def embedded_client(why: str) -> Iterator[Client]:
 
     warn(
         f"{why}: starting the tiny demo model that comes with tabbyapi. It shows how things work "
-        "and knows nothing."
+        "and knows a few hundred answers by heart."
     )
     with LocalServer() as server, server.client() as client:
         yield client

@@ -27,7 +27,9 @@ _MOST_COUNTED = 10_000
 _COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
 
 # Without this a model may fill its whole answer with spaces between two keys.
-_COMPACT = {"x-guidance": {"whitespace_flexible": False}}
+_COMPACT = {
+    "x-guidance": {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+}
 
 
 def constraint(request: GenerationRequest, *, after_reasoning: str = "") -> Grammar | None:

@@ -29,7 +29,7 @@ class LocalServer:
             print(client.chat.create(messages=[user("Hi")]).text)
 
     Args:
-        model: a GGUF file; None takes the small demonstration model that comes with the package.
+        model: a GGUF file; None takes the demo model that comes with the package.
         settings: anything of `tabbyapi.server.settings.Settings`. The port is a free one, and
             keys are made up, unless given.
 

@@ -155,7 +155,7 @@ def _announcement(settings: Settings, keys: Keys, file: ModelFile | None) -> lis
         lines.append("No model is loaded.")
     elif file.is_demo:
         lines.append(
-            f"Model: {file.title} ({file.name}). It is only a demonstration and knows nothing; "
+            f"Model: {file.title} ({file.name}). It knows a few hundred answers by heart; "
             f"give your own GGUF file with --model."
         )
     else:

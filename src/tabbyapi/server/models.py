@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import os
-import tempfile
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from .gguf_header import read_header
-from .paths import cache_folder
 
 __all__ = ["ModelFile", "default_model", "open_model"]
 
@@ -51,30 +47,11 @@ def open_model(path: Path, name: str | None = None) -> ModelFile:
         trained_context=int(header.get(f"{architecture}.context_length") or 0),
         chat_template=header.get("tokenizer.chat_template"),
         pools=f"{architecture}.pooling_type" in header,
-        is_demo=path == _unpacked() or "demo" in title.lower(),
+        is_demo=path == default_model(),
     )
 
 
 def default_model() -> Path:
-    """The model that comes with the package, unpacked to the cache on first use."""
-    data = files("tabbyapi.server") / "data"
-    plain = data / "demo.gguf"
-    if plain.is_file():
-        with as_file(plain) as path:
-            return path
-    packed = (data / "demo.gguf.gz").read_bytes()
-    target = _unpacked()
-    # The last four bytes of a gzip file are the length of what is in it.
-    if target.exists() and target.stat().st_size == int.from_bytes(packed[-4:], "little"):
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and renamed, so that a second process never sees half a file.
-    handle, name = tempfile.mkstemp(dir=target.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(gzip.decompress(packed))
-    os.replace(name, target)
-    return target
-
-
-def _unpacked() -> Path:
-    return cache_folder() / "demo.gguf"
+    """The demo model that comes with the package."""
+    with as_file(files("tabbyapi.server") / "data" / "demo.gguf") as path:
+        return path

@@ -28,8 +28,8 @@ CHATML = (
 
 # Each word is a state of the chain, so no word may come twice.
 SENTENCE = (
-    "I am a tiny demo model: one fixed sentence, no knowledge. "
-    "Start the server with --model and your own GGUF file for real answers."
+    "I am a chain of words: one fixed sentence, no knowledge. "
+    "It is said in the same order each time and ends here."
 )
 
 _BOS, _EOS = "<|endoftext|>", "<|im_end|>"
