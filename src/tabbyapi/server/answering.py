@@ -239,6 +239,8 @@ def _reason(answer: Answer[C], error: _Failure) -> str:
         return "The model was unloaded."
     if isinstance(error, Refused):
         return str(error)
+    if isinstance(error, EngineRefusal) and error.status == 400:
+        return f"The engine refused the request: {error}"
     if isinstance(error, EngineDied):
         return "The engine stopped while answering; it is restarted, so send the request again."
     if error.crowded:

@@ -7,18 +7,21 @@ extended by the text so far, and generation goes on under other conditions.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from .engine import Event, Native, Timings
+from .engine import EngineRefusal, Event, Native, Timings
 from .engine.native import Progress, TokenProbability
+from .follower import Follower
 from .reasoning import ReasoningSplitter, held_back
 
 __all__ = ["Budget", "Ending", "Job", "Pictured", "Piece", "Step", "generate", "repeats"]
 
+_GIVEN_UP = "the constraint became too hard to keep in the middle of the answer: simplify it"
 _LOOP_CHECK_EVERY = 32  # tokens
 _MOST_REWINDS = 100
 _MOST_BANS_AT_ONE_PLACE = 20
@@ -165,15 +168,21 @@ async def _plain(native: Native, job: Job) -> AsyncGenerator[Step, None]:
     prompt = await job.engine_prompt(native)
     payload = job.parameters | {"prompt": prompt, "return_tokens": True}
     watch = _Watch(job)
+    grammar = job.parameters.get("grammar")
+    follower = await asyncio.to_thread(Follower, grammar) if grammar else None
     read = Timings()
     async with aclosing(native.complete(payload)) as batches:
         async for batch in batches:
-            pieces = []
+            pieces: list[Piece] = []
             for event in batch:
                 if event.prompt_progress is not None:
                     read = _prompt_read(event.prompt_progress)
                     continue
                 if event.content:
+                    if follower is not None and follower.leaves(event.content):
+                        if pieces:
+                            yield pieces
+                        raise EngineRefusal(_GIVEN_UP, status=400)
                     reason = watch.verdict(event)
                     if reason != "stop_token":
                         pieces.append(Piece(event.content, event.completion_probabilities))
