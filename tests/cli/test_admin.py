@@ -16,7 +16,7 @@ from support.captures import load
 from support.replay import ReplayServer, json_reply, replay
 from tabbyapi import LocalServer
 
-from .scripted import PROGRAM, clean_environment, run
+from .scripted import PROGRAM, clean_environment, run_here
 
 ALIASES = {
     "/v1/lora/list": "/v1/loras",
@@ -55,7 +55,7 @@ def replayed(
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any] | None]:
     """Runs a command against a recorded answer; returns what it did, and the body it sent."""
     with ReplayServer(replay(load()[capture])) as server:
-        done = run(home, *args, "--url", server.url, "--admin-key", "k", stdin=stdin)
+        done = run_here(home, *args, "--url", server.url, "--admin-key", "k", stdin=stdin)
     request = server.requests[0]
     assert request.target == ALIASES.get(path := load()[capture].path, path)
     return done, request.json if request.body else None
@@ -63,26 +63,26 @@ def replayed(
 
 def test_models_are_listed_loaded_and_unloaded(tmp_path: Path, models_server: LocalServer) -> None:
     environment = at(models_server)
-    assert run(tmp_path, "models", **environment).stdout.split() == ["first", "second"]
-    listed = run(tmp_path, "models", "list", "--json", **environment)
+    assert run_here(tmp_path, "models", **environment).stdout.split() == ["first", "second"]
+    listed = run_here(tmp_path, "models", "list", "--json", **environment)
     assert [card["id"] for card in json.loads(listed.stdout)] == ["first", "second"]
-    shown = run(tmp_path, "models", "show", **environment).stdout.splitlines()
+    shown = run_here(tmp_path, "models", "show", **environment).stdout.splitlines()
     assert shown[0] == "first"
     assert shown[1].split()[0] == "context"
 
-    loaded = run(tmp_path, "models", "load", "second", "--json", **environment)
+    loaded = run_here(tmp_path, "models", "load", "second", "--json", **environment)
     assert loaded.returncode == 0
     assert json.loads(loaded.stdout)["status"] == "finished"
-    assert run(tmp_path, "models", "show", **environment).stdout.splitlines()[0] == "second"
+    assert run_here(tmp_path, "models", "show", **environment).stdout.splitlines()[0] == "second"
 
-    done = run(tmp_path, "models", "unload", **environment)
+    done = run_here(tmp_path, "models", "unload", **environment)
     assert (done.returncode, done.stdout) == (0, "The model is unloaded.\n")
-    gone = run(tmp_path, "models", "show", **environment)
+    gone = run_here(tmp_path, "models", "show", **environment)
     assert gone.returncode == 1
     assert "tabbyapi models load NAME" in gone.stderr
-    again = run(tmp_path, "models", "load", "first", "--max-seq-len", "512", **environment)
+    again = run_here(tmp_path, "models", "load", "first", "--max-seq-len", "512", **environment)
     assert (again.returncode, again.stdout) == (0, "first is loaded.\n")
-    card = json.loads(run(tmp_path, "models", "show", "--json", **environment).stdout)
+    card = json.loads(run_here(tmp_path, "models", "show", "--json", **environment).stdout)
     assert card["parameters"]["max_seq_len"] == 512
 
 
@@ -110,7 +110,7 @@ def test_at_a_terminal_a_load_shows_a_bar_and_a_star_marks_the_loaded_model(
 
 
 def test_a_model_that_is_not_there_is_told(tmp_path: Path, models_server: LocalServer) -> None:
-    done = run(tmp_path, "models", "load", "third", **at(models_server))
+    done = run_here(tmp_path, "models", "load", "third", **at(models_server))
     assert done.returncode == 1
     assert done.stderr == "Error: the server has no model 'third': it has first, second\n"
 
@@ -119,7 +119,7 @@ def test_without_the_admin_key_a_change_is_refused_with_advice(
     tmp_path: Path, models_server: LocalServer
 ) -> None:
     environment = {**at(models_server), "TABBY_ADMIN_KEY": ""}
-    done = run(tmp_path, "models", "unload", **environment)
+    done = run_here(tmp_path, "models", "unload", **environment)
     assert done.returncode == 1
     assert "--admin-key KEY" in done.stderr
     assert models_server.api_key not in done.stderr
@@ -145,7 +145,7 @@ def test_options_of_a_load_are_sent(tmp_path: Path) -> None:
         "draft_model": {"draft_model_name": "small"},
         "tensor_parallel": True,
     }
-    wrong = run(tmp_path, "models", "load", "x", "--param", "tensor_paralel=true")
+    wrong = run_here(tmp_path, "models", "load", "x", "--param", "tensor_paralel=true")
     assert wrong.returncode == 2
     assert "tensor_parallel" in wrong.stderr
 
@@ -153,7 +153,7 @@ def test_options_of_a_load_are_sent(tmp_path: Path) -> None:
 def test_a_download_says_where_it_went(tmp_path: Path) -> None:
     answer = json_reply(200, {"download_path": "models/some-model"})
     with ReplayServer(answer) as server:
-        done = run(
+        done = run_here(
             tmp_path,
             *("models", "download", "someone/some-model", "--revision", "4.0bpw"),
             *("--include", "*.gguf", "--include", "*.json", "--url", server.url),
@@ -185,19 +185,19 @@ def test_adapters_are_listed_loaded_and_unloaded(tmp_path: Path) -> None:
     done, _ = replayed(tmp_path, "lora_list_admin", "lora")
     assert done.stdout.split() == [c["id"] for c in load()["lora_list_admin"].json["data"]]
     with ReplayServer(json_reply(200, {"success": ["pirate", "b"], "failure": []})) as server:
-        done = run(tmp_path, "lora", "load", "pirate=0.8", "b", "--url", server.url)
+        done = run_here(tmp_path, "lora", "load", "pirate=0.8", "b", "--url", server.url)
     assert done.stdout == "pirate is in use.\nb is in use.\n"
     assert server.requests[0].json["loras"] == [
         {"name": "pirate", "scaling": 0.8},
         {"name": "b", "scaling": 1.0},
     ]
     with ReplayServer(json_reply(200, {"success": [], "failure": ["pirate"]})) as server:
-        done = run(tmp_path, "lora", "load", "pirate", "--url", server.url)
+        done = run_here(tmp_path, "lora", "load", "pirate", "--url", server.url)
     assert done.returncode == 1
     assert "did not load these adapters: pirate" in done.stderr
     done, _ = replayed(tmp_path, "lora_unload", "lora", "unload")
     assert done.stdout == "No adapter is in use.\n"
-    assert run(tmp_path, "lora", "load", "pirate=loud").returncode == 2
+    assert run_here(tmp_path, "lora", "load", "pirate=loud").returncode == 2
 
 
 def test_templates_are_listed_switched_and_unloaded(tmp_path: Path) -> None:
@@ -226,14 +226,14 @@ def test_overrides_are_listed_switched_and_unloaded(tmp_path: Path) -> None:
     )
     assert body["overrides"]["temperature"]["override"] == 0.3
     assert body["overrides"]["temperature"]["force"] is True
-    assert run(tmp_path, "sampling", "switch").returncode == 2
+    assert run_here(tmp_path, "sampling", "switch").returncode == 2
 
 
 def test_templates_overrides_and_embeddings_of_the_local_server(
     tmp_path: Path, models_server: LocalServer
 ) -> None:
     def told(*args: str) -> str:
-        done = run(tmp_path, *args, **at(models_server))
+        done = run_here(tmp_path, *args, **at(models_server))
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
@@ -251,25 +251,27 @@ def test_templates_overrides_and_embeddings_of_the_local_server(
     assert len(vectors) == 2
     assert sum(number**2 for number in vectors[0]) == pytest.approx(1, abs=1e-3)
     told("models", "unload", "--embedding")
-    assert run(tmp_path, "embed", "text", **at(models_server)).returncode == 1
+    assert run_here(tmp_path, "embed", "text", **at(models_server)).returncode == 1
 
 
 def test_tokens_are_counted_taken_apart_and_put_together(
     tmp_path: Path, local_server: LocalServer
 ) -> None:
     environment = at(local_server)
-    count = run(tmp_path, "tokens", "Hello", "there", **environment)
-    ids = run(tmp_path, "tokens", "--ids", "--no-bos", stdin="Hello there", **environment)
+    count = run_here(tmp_path, "tokens", "Hello", "there", **environment)
+    ids = run_here(tmp_path, "tokens", "--ids", "--no-bos", stdin="Hello there", **environment)
     assert count.returncode == 0
     assert int(count.stdout) >= len(ids.stdout.split()) > 0
-    back = run(tmp_path, "tokens", "--decode", stdin=ids.stdout, **environment)
+    back = run_here(tmp_path, "tokens", "--decode", stdin=ids.stdout, **environment)
     assert back.stdout == "Hello there\n"
-    as_json = json.loads(run(tmp_path, "tokens", "Hello there", "--json", **environment).stdout)
+    as_json = json.loads(
+        run_here(tmp_path, "tokens", "Hello there", "--json", **environment).stdout
+    )
     assert as_json["length"] == len(as_json["tokens"]) == int(count.stdout)
     (tmp_path / "talk.json").write_text('[{"role": "user", "content": "Hello there"}]')
-    talk = run(tmp_path, "tokens", "--messages", "talk.json", **environment)
+    talk = run_here(tmp_path, "tokens", "--messages", "talk.json", **environment)
     assert int(talk.stdout) > 0
-    assert run(tmp_path, "tokens", "--decode", "a", **environment).returncode == 2
+    assert run_here(tmp_path, "tokens", "--decode", "a", **environment).returncode == 2
 
 
 def test_texts_become_vectors_a_line_each(tmp_path: Path) -> None:
@@ -282,13 +284,13 @@ def test_texts_become_vectors_a_line_each(tmp_path: Path) -> None:
 
 
 def test_health_is_told_and_gives_the_status(tmp_path: Path, local_server: LocalServer) -> None:
-    good = run(tmp_path, "health", **at(local_server))
+    good = run_here(tmp_path, "health", **at(local_server))
     assert (good.returncode, good.stdout) == (0, "healthy\n")
     issue = {"time": "2026-01-02T03:04:05.000006Z", "description": "it broke"}
     bad = json_reply(503, {"status": "unhealthy", "issues": [issue]})
     with ReplayServer(bad) as server:
-        done = run(tmp_path, "health", "--url", server.url)
-        as_json = run(tmp_path, "health", "--json", "--url", server.url)
+        done = run_here(tmp_path, "health", "--url", server.url)
+        as_json = run_here(tmp_path, "health", "--json", "--url", server.url)
     assert (done.returncode, done.stdout) == (1, f"unhealthy\n{issue['time']}  it broke\n")
     assert json.loads(as_json.stdout)["issues"] == [issue]
 
@@ -297,15 +299,15 @@ def test_whoami_says_which_server_and_what_the_key_allows(
     tmp_path: Path, local_server: LocalServer
 ) -> None:
     environment = at(local_server)
-    facts = json.loads(run(tmp_path, "whoami", "--json", **environment).stdout)
+    facts = json.loads(run_here(tmp_path, "whoami", "--json", **environment).stdout)
     assert facts == {
         "server": local_server.url,
         "address": "that of TABBY_API_ENDPOINT",
         "permission": "admin",
     }
     environment["TABBY_ADMIN_KEY"] = ""
-    assert "permission  api\n" in run(tmp_path, "whoami", **environment).stdout
-    wrong = run(tmp_path, "whoami", **{**environment, "TABBY_API_KEY": "a-wrong-key"})
+    assert "permission  api\n" in run_here(tmp_path, "whoami", **environment).stdout
+    wrong = run_here(tmp_path, "whoami", **{**environment, "TABBY_API_KEY": "a-wrong-key"})
     assert wrong.returncode == 1
     assert "--api-key KEY" in wrong.stderr
     assert "a-wrong-key" not in wrong.stderr

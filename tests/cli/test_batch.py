@@ -61,7 +61,7 @@ def wait_for_answers(server: EchoServer, count: int, process: subprocess.Popen[s
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("kills", [(1, 2, 3), (40, 41, 190), (299, 300, 301, 302)], ids=str)
+@pytest.mark.parametrize("kills", [(1, 40, 41, 190), (298, 299, 300)], ids=str)
 def test_killed_again_and_again_it_loses_nothing_and_does_nothing_twice(
     tmp_path: Path, kills: Sequence[int]
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from support.replay import ReplayServer
 
-from .scripted import PROGRAM, answering, bodies, clean_environment, plain, run, streamed
+from .scripted import PROGRAM, answering, bodies, clean_environment, plain, run, run_here, streamed
 
 KEY = "a-key-that-must-show-nowhere"
 
@@ -50,11 +50,11 @@ def server() -> Iterator[ReplayServer]:
 
 
 def config_path(home: Path) -> Path:
-    return Path(run(home, "config", "path").stdout.rstrip("\n"))
+    return Path(run_here(home, "config", "path").stdout.rstrip("\n"))
 
 
 def shown(home: Path, **environment: str) -> dict[str, dict[str, str]]:
-    return json.loads(run(home, "config", "show", "--json", **environment).stdout)
+    return json.loads(run_here(home, "config", "show", "--json", **environment).stdout)
 
 
 def keys_sent(server: ReplayServer) -> list[str | None]:
@@ -75,11 +75,11 @@ def test_a_setting_is_used_by_ask_chat_and_batch(tmp_path: Path, server: ReplayS
         ("max-tokens", "7"),
         ("temperature", "0"),
     ):
-        assert run(tmp_path, "config", "set", name, value).returncode == 0
+        assert run_here(tmp_path, "config", "set", name, value).returncode == 0
     (tmp_path / "in.jsonl").write_text('"hi"\n')
-    assert run(tmp_path, "ask", "hi", "--no-stream").returncode == 0
-    assert run(tmp_path, "chat", stdin="hi\n").returncode == 0
-    assert run(tmp_path, "batch", "in.jsonl", "out.jsonl").returncode == 0
+    assert run_here(tmp_path, "ask", "hi", "--no-stream").returncode == 0
+    assert run_here(tmp_path, "chat", stdin="hi\n").returncode == 0
+    assert run_here(tmp_path, "batch", "in.jsonl", "out.jsonl").returncode == 0
     sent = bodies(server.requests)
     assert len(sent) == 3
     for body in sent:
@@ -89,21 +89,21 @@ def test_a_setting_is_used_by_ask_chat_and_batch(tmp_path: Path, server: ReplayS
 
 def test_option_goes_before_environment_before_file(tmp_path: Path) -> None:
     nowhere = "http://127.0.0.1:9"
-    run(tmp_path, "config", "set", "max-tokens", "1")
-    run(tmp_path, "config", "set", "url", nowhere)
+    run_here(tmp_path, "config", "set", "max-tokens", "1")
+    run_here(tmp_path, "config", "set", "url", nowhere)
     with ReplayServer([answering]) as server:
         ask = ("ask", "hi", "--no-stream")
         environment = {"TABBY_API_ENDPOINT": server.url, "TABBY_MAX_TOKENS": "2"}
-        run(tmp_path, *ask, "--url", server.url)
-        run(tmp_path, *ask, **environment)
-        run(tmp_path, *ask, "--max-tokens", "3", **environment)
+        run_here(tmp_path, *ask, "--url", server.url)
+        run_here(tmp_path, *ask, **environment)
+        run_here(tmp_path, *ask, "--max-tokens", "3", **environment)
     assert [body["max_tokens"] for body in bodies(server.requests)] == [1, 2, 3]
     assert shown(tmp_path)["url"] == {"value": nowhere, "origin": str(config_path(tmp_path))}
     assert shown(tmp_path, TABBY_MAX_TOKENS="2")["max_tokens"] == {
         "value": 2,
         "origin": "TABBY_MAX_TOKENS",
     }
-    failed = run(tmp_path, *ask)
+    failed = run_here(tmp_path, *ask)
     assert failed.returncode == 3
     assert f"The address is that of {config_path(tmp_path)}." in failed.stderr
 
@@ -112,11 +112,11 @@ def test_changing_one_setting_keeps_the_rest_of_the_file(tmp_path: Path) -> None
     path = config_path(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text('# mine\nurl = "http://a:1"  # the old one\n\ntemperature = 0.5\n')
-    run(tmp_path, "config", "set", "url", "http://b:2")
-    run(tmp_path, "config", "set", "model", "m")
-    run(tmp_path, "config", "unset", "temperature")
+    run_here(tmp_path, "config", "set", "url", "http://b:2")
+    run_here(tmp_path, "config", "set", "model", "m")
+    run_here(tmp_path, "config", "unset", "temperature")
     assert path.read_text() == '# mine\nurl = "http://b:2"\n\nmodel = "m"\n'
-    again = run(tmp_path, "config", "unset", "temperature")
+    again = run_here(tmp_path, "config", "unset", "temperature")
     assert (again.returncode, again.stderr) == (0, "temperature was not set.\n")
 
 
@@ -134,7 +134,7 @@ def test_a_broken_file_is_told_with_its_name(tmp_path: Path, content: str, messa
     path = config_path(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    done = run(tmp_path, "ask", "hi")
+    done = run_here(tmp_path, "ask", "hi")
     assert done.returncode == 2
     assert str(path) in done.stderr
     assert message in done.stderr
@@ -155,7 +155,7 @@ def test_a_broken_file_is_told_with_its_name(tmp_path: Path, content: str, messa
 def test_what_cannot_be_set_is_a_usage_error(
     tmp_path: Path, args: tuple[str, ...], message: str
 ) -> None:
-    done = run(tmp_path, "config", "set", *args)
+    done = run_here(tmp_path, "config", "set", *args)
     assert done.returncode == 2
     assert message in done.stderr
     assert KEY not in done.stderr + files_of(tmp_path)
@@ -165,25 +165,25 @@ def test_a_setting_over_several_lines_is_left_to_its_writer(tmp_path: Path) -> N
     path = config_path(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text('system = """\nBe brief."""\n')
-    assert "change it in" in run(tmp_path, "config", "set", "system", "x").stderr
+    assert "change it in" in run_here(tmp_path, "config", "set", "system", "x").stderr
     assert path.read_text() == 'system = """\nBe brief."""\n'
 
 
 def test_a_key_goes_to_its_own_server_and_to_no_other(tmp_path: Path) -> None:
     with ReplayServer(plain("ok")) as mine, ReplayServer(plain("ok")) as other:
-        run(tmp_path, "config", "set", "url", mine.url)
-        done = run(tmp_path, "config", "set", "api-key", stdin=KEY + "\n")
+        run_here(tmp_path, "config", "set", "url", mine.url)
+        done = run_here(tmp_path, "config", "set", "api-key", stdin=KEY + "\n")
         assert done.returncode == 0
-        run(tmp_path, "ask", "hi", "--no-stream")
-        run(tmp_path, "ask", "hi", "--no-stream", "--url", other.url)
-        run(tmp_path, "ask", "hi", "--no-stream", TABBY_API_KEY="another")
+        run_here(tmp_path, "ask", "hi", "--no-stream")
+        run_here(tmp_path, "ask", "hi", "--no-stream", "--url", other.url)
+        run_here(tmp_path, "ask", "hi", "--no-stream", TABBY_API_KEY="another")
     assert keys_sent(mine) == [KEY, "another"]
     assert keys_sent(other) == [None]
 
 
 def test_a_kept_key_is_never_shown_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    set_ = run(tmp_path, "config", "set", "api-key", stdin=KEY)
-    show = run(tmp_path, "config", "show")
+    set_ = run_here(tmp_path, "config", "set", "api-key", stdin=KEY)
+    show = run_here(tmp_path, "config", "show")
     assert "api-key      set" in show.stdout
     assert "admin-key    -" in show.stdout
     path = config_path(tmp_path).with_name("credentials.json")
@@ -191,22 +191,22 @@ def test_a_kept_key_is_never_shown_and_only_its_owner_can_read_it(tmp_path: Path
     as_json = json.dumps(shown(tmp_path))
     for text in (set_.stdout, set_.stderr, show.stdout, show.stderr, as_json, files_of(tmp_path)):
         assert KEY not in text
-    assert run(tmp_path, "config", "unset", "api-key").returncode == 0
+    assert run_here(tmp_path, "config", "unset", "api-key").returncode == 0
     assert KEY not in path.read_text()
     assert shown(tmp_path)["api_key"]["value"] is None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_a_file_of_keys_that_others_can_read_is_not_used(tmp_path: Path) -> None:
-    run(tmp_path, "config", "set", "api-key", stdin=KEY)
+    run_here(tmp_path, "config", "set", "api-key", stdin=KEY)
     path = config_path(tmp_path).with_name("credentials.json")
     path.chmod(0o644)
-    done = run(tmp_path, "ask", "hi", "--url", "http://localhost:5000")
+    done = run_here(tmp_path, "ask", "hi", "--url", "http://localhost:5000")
     assert done.returncode == 2
     assert f"chmod 600 '{path}'" in done.stderr
     path.chmod(0o600)
     path.write_text('{"http://localhost:5000": {"api_key": 5}}')
-    assert "is not a file of keys" in run(tmp_path, "config", "show").stderr
+    assert "is not a file of keys" in run_here(tmp_path, "config", "show").stderr
 
 
 def test_a_key_is_kept_in_the_keyring_where_there_is_one(
@@ -258,5 +258,5 @@ def test_keys_that_serve_made_up_are_found_on_this_machine(tmp_path: Path) -> No
         folder = tmp_path / ".local" / "share" / "py-tabbyapi"
         folder.mkdir(parents=True)
         (folder / "keys.json").write_text(json.dumps({"api_key": KEY, "admin_key": "admin"}))
-        run(tmp_path, "ask", "hi", "--url", server.url)
+        run_here(tmp_path, "ask", "hi", "--url", server.url)
     assert keys_sent(server) == [KEY]

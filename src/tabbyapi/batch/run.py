@@ -105,11 +105,10 @@ async def run_batch(
         raise ValidationError("concurrency must be at least 1, retries and wait at least 0")
     defaults = defaults or Defaults()
     with Journal(Path(output), retry_failed=retry_failed, overwrite=overwrite) as journal:
-        run = _Run(client, journal, defaults, retries, keep_body)
-        run.totals.done, run.totals.failed = journal.done, journal.failed
-        run.on_progress = on_progress or run.on_progress
         outage = Outage(client, wait, on_message or (lambda _: None))
-        await run.work(_numbered(lines), outage, concurrency)
+        tell = on_progress or (lambda _: None)
+        run = _Run(client, journal, outage, defaults, retries, keep_body, tell)
+        await run.work(_numbered(lines), concurrency)
         journal.sync()
         if ordered:
             journal.put_in_order()
@@ -136,12 +135,15 @@ class _Run:
         self,
         client: AsyncClient,
         journal: Journal,
+        outage: Outage,
         defaults: Defaults,
         retries: int,
         keep_body: bool,
+        tell: Callable[[BatchTotals], None],
     ) -> None:
         self._client = client
         self._journal = journal
+        self._outage = outage
         self._defaults = defaults
         self._policy = RetryPolicy(
             max_retries=retries, base_delay=0.5, max_delay=30.0, statuses=_PASSING
@@ -151,19 +153,16 @@ class _Run:
         self._options = msgspec.json.encode(
             [defaults.system, dict(defaults.params)], order="sorted", enc_hook=repr
         )
-        self.totals = BatchTotals()
-        self.on_progress: Callable[[BatchTotals], None] = lambda _: None
+        self._tell = tell
+        self.totals = BatchTotals(journal.done, journal.failed)
 
-    async def work(
-        self, lines: Iterator[tuple[int, bytes]], outage: Outage, concurrency: int
-    ) -> None:
+    async def work(self, lines: Iterator[tuple[int, bytes]], concurrency: int) -> None:
         """Does the lines that have no result yet."""
         todo = self._todo(lines)
         first = next(todo, None)
         if first is None:
             return
         await self._client.health.check()  # nobody waits for a server that was never there
-        self._outage = outage
         syncing = asyncio.create_task(self._sync_now_and_then())
         try:
             async with asyncio.TaskGroup() as group:
@@ -175,7 +174,7 @@ class _Run:
         finally:
             syncing.cancel()
             (trouble,) = await asyncio.gather(syncing, return_exceptions=True)
-            await outage.stop()
+            await self._outage.stop()
             if isinstance(trouble, Exception):
                 raise trouble
 
@@ -209,7 +208,7 @@ class _Run:
                 await asyncio.sleep(0)  # a file of nothing but bad lines can be interrupted too
             self._journal.append(result, digest)
             self.totals.done, self.totals.failed = self._journal.done, self._journal.failed
-            self.on_progress(self.totals)
+            self._tell(self.totals)
             item = next(todo, None)
 
     async def _answer(self, call: Call[Answer], attempts: _Attempts) -> Answer:

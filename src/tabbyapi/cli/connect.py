@@ -7,7 +7,6 @@ option, then the environment, then what is kept for that very server, then, on t
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -158,6 +157,8 @@ def connected(server: Server) -> Iterator[Client]:
 
 def _tabbyapi_listens(host: str, port: int) -> bool:
     """Whether a TabbyAPI server is there. Port 5000 is also used by others, macOS among them."""
+    import http.client
+
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.connect()
