@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from .markup import CONTROL, MARKUP
 from .model import Decoder, Shape
 from .render import template_source
-from .tokenizer import CONTROL, MARKUP
 
 NAME = "py-tabbyapi demo"
 DESCRIPTION = (

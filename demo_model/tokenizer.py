@@ -17,20 +17,10 @@ from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from tokenizers.trainers import BpeTrainer
 
 from . import generator
+from .markup import CONTROL, MARKUP
 from .render import render
 
 VOCABULARY = 2048
-CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-# Shown in the output, since clients parse them; still one token each.
-MARKUP = (
-    "<tools>",
-    "</tools>",
-    "<tool_call>",
-    "</tool_call>",
-    "<tool_response>",
-    "</tool_response>",
-)
-
 _LEARNING_SPLIT = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*|[0-9]| ?[^\sA-Za-z0-9]+|\s"
 )

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from demo_model.__main__ import MODEL
 from demo_model.engine import Engine
+from demo_model.markup import CONTROL, MARKUP
 from demo_model.qa import entries
 from demo_model.render import render, template_source
-from demo_model.tokenizer import CONTROL, MARKUP
 from gguf import GGUFReader
 
 WEATHER = {
