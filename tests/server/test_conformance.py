@@ -11,7 +11,10 @@ import pytest
 import urllib3
 
 from support.captures import Capture, load
+from tabbyapi.server.app import build_app
+from tabbyapi.server.auth import Keys
 from tabbyapi.server.local import LocalServer
+from tabbyapi.server.settings import Settings
 
 from .conftest import ADMIN, API, Raw, data_events
 
@@ -24,9 +27,12 @@ SERVED = {
     ("GET", "/props"),
     ("GET", "/health"),
     ("GET", "/.well-known/serviceinfo"),
+    ("POST", "/v1/completions"),
     ("POST", "/v1/token/encode"),
     ("POST", "/v1/token/decode"),
 }
+
+PATHS = {getattr(route, "path", "") for route in build_app(Settings(), Keys()).routes}
 
 # Cases about paths and methods that are served to nobody.
 ROUTING = {"http_404_root", "http_405", "http_405_delete", "http_redirect_slash"}
@@ -36,7 +42,7 @@ OTHER_STATE = (
     "nomodel_", "notemplate_", "ctx_", "chat_ctx_", "chat_error_", "chat_n_error_", "vision_",
     "chat_during_", "chat_stream_during_", "chat_while_", "chat_no_template", "model_after_",
     "model_with_draft", "props_no_template", "harmony_", "unload_", "shutdown_", "chat_disconnect_",
-    "chat_template_error", "tok_decode", "tok_encode_messages_no_template",
+    "compl_error_", "chat_template_error", "tok_decode", "tok_encode_messages_no_template",
 )  # fmt: skip
 
 # Where ours answers properly and the real server does not.
@@ -45,6 +51,7 @@ BETTER = {
     "chat_rf_null": 200,
     "chat_template_vars_null": 200,
     "chat_part_text_null": 200,
+    "compl_stream_no_max_tokens": 200,
     "val_n_null": 200,
     "val_n_null_stream": 200,
     "val_stop_null": 200,
@@ -60,7 +67,12 @@ BETTER = {
 def applies(case: Capture) -> bool:
     return (
         case.profile == "main"
-        and ((case.method, case.path) in SERVED or case.name in ROUTING)
+        and (
+            (case.method, case.path) in SERVED
+            or case.name in ROUTING
+            # Refusals of key and body are the same in any state.
+            or (case.status in (401, 422) and case.path in PATHS)
+        )
         and not case.name.startswith(OTHER_STATE)
         and case.status is not None
     )

@@ -59,7 +59,7 @@ def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture
 def own(random_model: Path) -> Iterator[LocalServer]:
-    with LocalServer(random_model, api_keys=(API,), threads=1, engine_timeout=1) as server:
+    with LocalServer(random_model, api_keys=(API,), threads=1, engine_timeout=3) as server:
         yield server
 
 
