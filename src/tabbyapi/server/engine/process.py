@@ -228,6 +228,7 @@ class Engine:
             while not (await asyncio.wait({end}, timeout=self.spec.timeout / 4))[0]:
                 if not await self._reacts():
                     log.error("the engine has not reacted for %g s", self.spec.timeout)
+                    self._up.clear()  # first: those whom its end fails may come again at once
                     process.kill()
                     break
             return await end
