@@ -21,7 +21,12 @@ def _folder(name: str, text: str) -> Callable[[Command], Command]:
 
 
 @click.command()
-@click.option("--model", "-m", metavar="FILE", help="GGUF file to serve. Default: a tiny demo.")
+@click.option(
+    "--model",
+    "-m",
+    metavar="FILE",
+    help="GGUF file to serve, or hf:owner/repo[:file] from the hub. Default: a tiny demo.",
+)
 @click.option(
     "--models-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -107,4 +112,14 @@ def serve(
 
 
 def _path(model: str | None) -> Path | None:
-    return None if model is None else Path(model).expanduser()
+    if model is None:
+        return None
+    if not model.startswith("hf:"):
+        return Path(model).expanduser()
+    from ..server.hub import HubError, gguf_of
+
+    click.echo(f"Looking for {model.removeprefix('hf:')} ...", err=True)
+    try:
+        return gguf_of(model)
+    except HubError as error:
+        raise click.ClickException(str(error)) from None

@@ -30,6 +30,7 @@ def routes(runtime: Runtime) -> list[BaseRoute]:
         route(runtime, "/v1/auth/permission", info.auth_permission),
         route(runtime, "/v1/models", info.model_list),
         route(runtime, "/v1/model/list", info.model_list),
+        route(runtime, "/v1/model/draft/list", info.draft_list),
         route(runtime, "/v1/model", info.current_model, needs_model=True),
         body_route(runtime, "/v1/chat/completions", chat_completions, ChatCompletionRequest),
         *service_routes(runtime),

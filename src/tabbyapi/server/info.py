@@ -16,6 +16,7 @@ from .runtime import Runtime
 __all__ = [
     "auth_permission",
     "current_model",
+    "draft_list",
     "health",
     "model_card",
     "model_list",
@@ -91,6 +92,11 @@ async def model_list(request: Request, runtime: Runtime) -> Response:
     elif runtime.loaded is not None:
         names.append(runtime.loaded.file.name)
     return json_answer({"object": "list", "data": [model_card(name) for name in names]})
+
+
+async def draft_list(_: Request, __: Runtime) -> Response:
+    """`GET /v1/model/draft/list`: empty, since this server loads no draft models."""
+    return json_answer({"object": "list", "data": []})
 
 
 async def current_model(_: Request, runtime: Runtime) -> Response:

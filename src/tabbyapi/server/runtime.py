@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from .overrides import Overrides, read_preset
 from .settings import Settings
 from .templates import PromptTemplate, TemplateError
 
-__all__ = ["LoadOptions", "Loaded", "LoadedEmbedding", "Runtime"]
+__all__ = ["Adapter", "LoadOptions", "Loaded", "LoadedEmbedding", "Runtime"]
 
 T = TypeVar("T")
 
@@ -48,6 +48,14 @@ class LoadOptions:
     on_progress: Callable[[float], None] | None = None
 
 
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter in use. A scaling of 0 is without effect."""
+
+    path: Path
+    scaling: float
+
+
 @dataclass
 class Loaded:
     """A loaded model."""
@@ -59,6 +67,7 @@ class Loaded:
     bos: str
     eos: str
     has_vision: bool = False
+    adapters: dict[str, Adapter] = field(default_factory=dict)
     unloaded: bool = False
 
     @cached_property
@@ -98,6 +107,7 @@ class Runtime:
         self.grammars = GrammarChecker()
         self.issues: list[dict[str, str]] = []
         self.changing = asyncio.Lock()
+        self.downloading: set[Path] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def model(self) -> Loaded:
@@ -173,6 +183,29 @@ class Runtime:
             has_vision=bool(props.get("modalities", {}).get("vision")),
         )
         return self.loaded
+
+    async def use_adapters(self, adapters: dict[str, Adapter], *, wait: bool = True) -> None:
+        """Start the engine anew with these adapters; if that fails, with those of before.
+
+        Raises `EngineError`.
+        """
+        loaded = self.model()
+        before = loaded.engine.spec
+        loras = tuple((adapter.path, adapter.scaling) for adapter in adapters.values())
+        async with self.gate.closed(wait=wait):
+            await loaded.engine.stop()
+            try:
+                loaded.engine = Engine(replace(before, loras=loras))
+                await loaded.engine.start()
+            except EngineError:
+                loaded.engine = Engine(before)
+                try:
+                    await loaded.engine.start()
+                except EngineError:
+                    await self.unload()
+                    raise
+                raise
+            loaded.adapters = adapters
 
     async def unload(self) -> None:
         """End the engine; generations in flight fail."""

@@ -8,7 +8,16 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from . import completions, embeddings, loading, override_routes, template_routes, tokens
+from . import (
+    completions,
+    downloads,
+    embeddings,
+    loading,
+    loras,
+    override_routes,
+    template_routes,
+    tokens,
+)
 from .auth import Access
 from .routing import body_route, route
 from .runtime import Runtime
@@ -22,6 +31,7 @@ def service_routes(runtime: Runtime) -> list[BaseRoute]:
         *_generation_routes(runtime),
         *_model_routes(runtime),
         *_embedding_routes(runtime),
+        *_lora_routes(runtime),
         *_template_routes(runtime),
         *_override_routes(runtime),
     ]
@@ -47,6 +57,30 @@ def _model_routes(runtime: Runtime) -> list[BaseRoute]:
             runtime, "/v1/model/load", loading.load, loading.LoadRequest, access=Access.ADMIN
         ),
         _order(runtime, "/v1/model/unload", loading.unload, needs_model=True),
+        body_route(
+            runtime,
+            "/v1/download",
+            downloads.fetch,
+            downloads.DownloadRequest,
+            access=Access.ADMIN,
+        ),
+    ]
+
+
+def _lora_routes(runtime: Runtime) -> list[BaseRoute]:
+    return [
+        route(runtime, "/v1/loras", loras.listing),
+        route(runtime, "/v1/lora/list", loras.listing),
+        route(runtime, "/v1/lora", loras.active, needs_model=True),
+        body_route(
+            runtime,
+            "/v1/lora/load",
+            loras.load,
+            loras.LoraLoadRequest,
+            access=Access.ADMIN,
+            needs_model=True,
+        ),
+        _order(runtime, "/v1/lora/unload", loras.unload),
     ]
 
 

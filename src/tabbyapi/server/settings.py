@@ -24,6 +24,7 @@ class Settings:
         presets_dir: folder of sampler override presets (YAML).
         preset: name of the preset that is in force from the start.
         loras_dir: folder of LoRA adapters (GGUF).
+        hub_url: hub to download from; default: HF_ENDPOINT, else Hugging Face's.
         embeddings_dir: folder of embedding models (GGUF); default: that of the models.
         embeddings: name of an embedding model to load at start.
         host, port: where to listen. Port 0 takes a free one.
@@ -69,6 +70,7 @@ class Settings:
     presets_dir: Path | None = None
     preset: str | None = None
     loras_dir: Path | None = None
+    hub_url: str | None = None
     embeddings_dir: Path | None = None
     embeddings: str | None = None
     host: str = "127.0.0.1"

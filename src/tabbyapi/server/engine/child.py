@@ -42,7 +42,7 @@ def main() -> None:
     _set(common, parameters)
     if adapters:
         common.lora_adapters = [
-            xllamacpp.CommonAdapterLoraInfo(a["path"], a["scale"], "", "") for a in adapters
+            xllamacpp.CommonAdapterLoraInfo(a["path"], a["scale"]) for a in adapters
         ]
     try:
         server = xllamacpp.Server(common)
