@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import msgspec
 
 from ..types.chat import (
@@ -120,8 +122,7 @@ class ChatAssembler:
 _decode = msgspec.json.Decoder(ChatCompletionStreamResponse).decode
 
 
-def _is_chunk(chunk: ChatCompletionStreamResponse) -> bool:
-    return bool(chunk.choices)
+_is_chunk = attrgetter("choices")  # an error event decodes too, without any
 
 
 def chat_stream_decoder() -> StreamDecoder[ChatCompletionStreamResponse, ChatCompletionResponse]:

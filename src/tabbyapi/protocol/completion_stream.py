@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import msgspec
 
 from ..types.completions import (
@@ -103,8 +105,7 @@ class CompletionAssembler:
 _decode = msgspec.json.Decoder(CompletionStreamResponse).decode
 
 
-def _is_chunk(chunk: CompletionStreamResponse) -> bool:
-    return bool(chunk.choices)
+_is_chunk = attrgetter("choices")  # an error event decodes too, without any
 
 
 def completion_stream_decoder() -> StreamDecoder[CompletionStreamResponse, CompletionResponse]:

@@ -70,7 +70,7 @@ class StreamDecoder(Generic[C, R]):
     def __init__(
         self,
         decode: Callable[[bytes], C],
-        is_chunk: Callable[[C], bool],
+        is_chunk: Callable[[C], Any],
         assembler: Assembler[C, R],
         *,
         ends_with_done: bool = True,
@@ -111,7 +111,22 @@ class StreamDecoder(Generic[C, R]):
                     "(limits.event); the stream was given up"
                 )
             return chunks
-        return self._chunks(payloads)
+        if not payloads:
+            return []
+        # The common cases first: one good chunk, or many and perhaps the end. Where anything is
+        # odd, `_chunks` looks at one after another.
+        try:
+            if len(payloads) == 1:
+                chunk = self._decode(payloads[0])
+                return [chunk] if self._is_chunk(chunk) else self._chunks(payloads)
+            ended = payloads[-1].startswith(b"[DONE]")
+            chunks = [*map(self._decode, payloads[:-1] if ended else payloads)]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self._chunks(payloads)
+        if not all(map(self._is_chunk, chunks)):
+            return self._chunks(payloads)
+        self.done = ended
+        return chunks
 
     def finish(self) -> list[C]:
         """Call at the end of the body: the last chunks, and `error` unless it was a good end."""
