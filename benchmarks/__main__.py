@@ -37,8 +37,6 @@ def main() -> None:
     parser.add_argument("--size", choices=_SIZES, default="full")
     parser.add_argument("--rounds", type=int, help="how many rounds")
     parser.add_argument("--json", type=Path, help="write every figure of every round here")
-    parser.add_argument("--docs", type=Path, help="write performance.md and its plot here")
-    parser.add_argument("--growth", action="store_true", help="add the tables of growing sizes")
     arguments = parser.parse_args()
 
     sizes = _SIZES[arguments.size]
@@ -46,19 +44,9 @@ def main() -> None:
         sizes = sizes._replace(rounds=arguments.rounds)
     results = take_rounds(sizes, _say)
     print(figures_table(results), goals_table(results), sep="\n\n")
-    growth = ""
-    if arguments.growth:
-        from .growth import tables
-
-        growth = tables(sizes, _say)
-        print(growth)
     if arguments.json:
         data = {"versions": _versions(), "sizes": sizes._asdict(), "results": results}
         arguments.json.write_text(json.dumps(data, indent=1) + "\n")
-    if arguments.docs:
-        from .docs import write
-
-        write(arguments.docs, results, growth, _versions(), sizes)
 
 
 if __name__ == "__main__":

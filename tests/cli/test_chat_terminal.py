@@ -8,7 +8,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from support.replay import ReplayServer
+from support.replay import ReplayServer, Reply, Request, json_reply
 
 from .scripted import PROGRAM, answering, bodies, clean_environment, streamed, unfinished
 
@@ -92,3 +92,47 @@ def test_ctrl_c_twice_at_an_empty_prompt_leaves(start: Start) -> None:
         child.wait()
     assert child.exitstatus == 0
     assert not bodies(server.requests)
+
+
+def test_a_retry_that_fails_leaves_the_answer_there_was(start: Start) -> None:
+    count = 0
+
+    def failing_once(request: Request) -> Reply:
+        nonlocal count
+        if request.target != "/v1/chat/completions":
+            return answering(request)
+        count += 1
+        return json_reply(400, {"detail": "not now"}) if count == 2 else answering(request)
+
+    with ReplayServer([failing_once]) as server:
+        child = start("chat", "--url", server.url)
+        child.expect("/help says the rest")
+        _send(child, "Hello")
+        child.expect("1 messages, the last: Hello")
+        _send(child, "/retry")
+        child.expect("not now")
+        _send(child, "Again")
+        child.expect("3 messages, the last: Again")
+        _send(child, "/retry")
+        child.expect("3 messages, the last: Again")
+        _leave(child)
+
+
+def test_models_are_shown_and_changed(start: Start, tmp_path: Path, tiny_model: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    from tabbyapi import LocalServer
+
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.gguf").write_bytes(tiny_model.read_bytes())
+    with LocalServer(model=tmp_path / "one.gguf", n_ctx=512) as server:
+        keys = {"TABBY_API_KEY": server.api_key, "TABBY_ADMIN_KEY": server.admin_key}
+        child = start("chat", "--url", server.url, "--max-tokens", "4", **keys)
+        child.expect("/help says the rest")
+        _send(child, "/model")
+        child.expect("Model: one")
+        child.expect("Others: two")
+        _send(child, "/model two")
+        child.expect("Model: two")
+        _send(child, "/model three")
+        child.expect("Could not find")
+        _leave(child)

@@ -33,6 +33,7 @@ class Dialogue:
         self.params = params
         self.messages: list[ChatMessage] = [system(instructions)] if instructions else []
         self.last: ChatCompletionResponse | None = None
+        self._before_retake: tuple[list[ChatMessage], ChatCompletionResponse | None] | None = None
 
     @contextmanager
     def turn(
@@ -45,11 +46,17 @@ class Dialogue:
         """
         question = user(content)
         chat = self.client.chat
-        with chat.create_stream([*self.messages, question], **self.params) as stream:
-            try:
-                yield stream
-            finally:
-                self._keep(question, _arrived(stream))
+        before, self._before_retake = self._before_retake, None
+        length = len(self.messages)
+        try:
+            with chat.create_stream([*self.messages, question], **self.params) as stream:
+                try:
+                    yield stream
+                finally:
+                    self._keep(question, _arrived(stream))
+        finally:
+            if before is not None and len(self.messages) == length:
+                self.messages, self.last = before
 
     def undo(self) -> ContentLike | None:
         """Takes the last turn back; returns what was said, None if nothing was."""
@@ -60,6 +67,13 @@ class Dialogue:
                 self.last = None
                 return said
         return None
+
+    def retake(self) -> ContentLike | None:
+        """As `undo`, for a turn to be sent again: if that brings nothing, the old one is back."""
+        before = list(self.messages), self.last
+        said = self.undo()
+        self._before_retake = None if said is None else before
+        return said
 
     @property
     def instructions(self) -> str:

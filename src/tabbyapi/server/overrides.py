@@ -98,7 +98,7 @@ def read_preset(folder: Path | None, name: str) -> dict[str, Any]:
         if len(text) > _LARGEST:
             raise PresetError(f"The preset {name!r} is too large.")
         listed = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise PresetError(f"The preset {name!r} cannot be read: {error}") from None
     if not isinstance(listed, dict):
         raise PresetError(f"The preset {name!r} holds no fields.")

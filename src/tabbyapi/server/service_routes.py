@@ -80,7 +80,7 @@ def _lora_routes(runtime: Runtime) -> list[BaseRoute]:
             access=Access.ADMIN,
             needs_model=True,
         ),
-        _order(runtime, "/v1/lora/unload", loras.unload),
+        _order(runtime, "/v1/lora/unload", loras.unload, needs_model=True),
     ]
 
 

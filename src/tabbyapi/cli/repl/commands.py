@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from ...errors import ValidationError
+from ...errors import ModelNotLoadedError, ValidationError
 from ...types.messages import ContentLike
 from .. import sessions
 from ..inputs import attached
@@ -107,7 +107,7 @@ def _params(room: Room, text: str) -> None:
 
 
 def _retry(room: Room, _: str) -> ContentLike:
-    said = room.dialogue.undo()
+    said = room.dialogue.retake()
     if said is None:
         raise Refused("There is nothing to try again.")
     return said
@@ -156,6 +156,24 @@ def _load(room: Room, name: str) -> None:
         known = sessions.names()
         raise Refused("Conversations: " + ", ".join(known[:20]) if known else "There are none.")
     room.resume(name)
+
+
+def _model(room: Room, name: str) -> None:
+    models = room.dialogue.client.models
+    if name:
+        room.say(f"Loading {name} ...")
+        models.load(name)
+    try:
+        card = models.get()
+    except ModelNotLoadedError:
+        room.model, room.context = "", None
+    else:
+        room.model = card.id
+        room.context = card.parameters.max_seq_len if card.parameters else None
+    room.say(f"Model: {room.model or '(none is loaded)'}")
+    if not name:
+        others = [card.id for card in models.list() if card.id != room.model]
+        room.say("Others: " + ", ".join(others) if others else "There are no others to load.")
 
 
 def _tokens(room: Room, _: str) -> None:
@@ -210,6 +228,7 @@ COMMANDS = {
         Command("image PATH", "send an image with the next message", _image, "path"),
         Command("file PATH", "send a text file with the next message", _file, "path"),
         Command("params [NAME=VALUE]...", "show or set sampling; NAME= resets", _params, "param"),
+        Command("model [NAME]", "which model answers; or load another (admin key)", _model),
         Command("retry", "ask again for the last answer", _retry),
         Command("edit", "take the last message back and change it", _edit),
         Command("undo", "take the last turn back", _undo),
