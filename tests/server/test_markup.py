@@ -51,6 +51,17 @@ def test_reasoning_goes_to_its_own_field(thinker: Raw) -> None:
     assert "".join(d.get("content", "") for d in deltas) == "\n\nIt is so."
 
 
+def test_markup_inside_of_json_is_text(thinker: Raw) -> None:
+    for field in (
+        {"json_schema": {"enum": ["<tool_call>"]}},
+        {"response_format": {"type": "json_schema", "json_schema": {"enum": ["<tool_call>"]}}},
+    ):
+        choice = thinker.chat(max_tokens=500, **field)["choices"][0]
+        assert choice["finish_reason"] == "stop"
+        assert choice["message"]["tool_calls"] is None
+        assert json.loads(choice["message"]["content"]) == "<tool_call>"
+
+
 def test_text_held_back_as_a_tag_comes_with_the_end(thinker: Raw) -> None:
     last = thinker.events(**says("OK <t"))[-2]["choices"][0]
     assert last["delta"] == {"content": "<t"}

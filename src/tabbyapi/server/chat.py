@@ -13,7 +13,7 @@ from .answering import Answer, answer_stream, answer_whole
 from .answers import Refused
 from .chat_chunks import ChatChunks
 from .choices import Choice
-from .constraints import constraint, forced_call
+from .constraints import constraint, forced_call, wants_json
 from .generation import Budget
 from .inline import chosen_model
 from .jobs import make_job, several
@@ -77,8 +77,10 @@ async def _prepare(
     budget = _budget(body, start, end, inside) if splits and grammar is None else None
     images = await placed_images(urls, text.count(marker), settings) if urls else ()
     job = await make_job(runtime, loaded, body, text, grammar=grammar, budget=budget, images=images)
+    # Markup inside of JSON is text that somebody wrote, no call.
     parses = forced or (
-        body.tool_choice != "none"
+        not wants_json(body)
+        and body.tool_choice != "none"
         and (
             settings.tool_format in ("hermes", "qwen3_coder")
             or (settings.tool_format == "auto" and loaded.knows_tools)

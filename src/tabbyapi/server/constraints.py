@@ -16,7 +16,7 @@ from .answers import Refused
 from .grammars import Grammar
 from .requests import ChatCompletionRequest, GenerationRequest, NamedToolChoice, ToolSpec
 
-__all__ = ["constraint", "forced_call"]
+__all__ = ["constraint", "forced_call", "wants_json"]
 
 _HEADER = "%llguidance {}\n"
 _LARGEST = 256 * 1024
@@ -77,6 +77,14 @@ def _call(tool: ToolSpec) -> dict[str, Any]:
         "additionalProperties": False,
         **shared,
     }
+
+
+def wants_json(request: GenerationRequest) -> bool:
+    """Whether the answer must be JSON."""
+    form = request.response_format
+    return request.json_schema is not None or (
+        form is not None and form.type in ("json", "json_object", "json_schema")
+    )
 
 
 def _requested(request: GenerationRequest) -> tuple[str, str] | None:
