@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from ..errors import RequestError, RequestTimeout
+from .aio_wire import DechunkingHandler
 from .base import (
     IDLE_EXPIRY,
     PROBING,
@@ -38,11 +39,15 @@ _used: ContextVar[list[asyncio.Transport] | None] = ContextVar("used", default=N
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells which socket a request uses.
+    """Makes connections of ours, and tells which socket a request uses.
 
     Where a server does not read, closing a connection waits for what is still to be sent, perhaps
     for ever: such a socket must be aborted, and aiohttp gives no other way to it.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory: Any = partial(DechunkingHandler, loop=self._loop)
 
     async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*args, **options)

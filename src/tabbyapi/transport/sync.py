@@ -34,7 +34,7 @@ from .base import (
     read_body,
     smallest,
 )
-from .wire import Attempt, PacedConnection, PacedTLSConnection, Wire, attempt
+from .wire import Attempt, PacedConnection, PacedResponse, PacedTLSConnection, attempt
 
 __all__ = ["Urllib3Transport"]
 
@@ -135,7 +135,7 @@ class Urllib3Transport:
 
 
 class Urllib3Stream:
-    """The body of an answer, as urllib3 hands it out: without dechunking or decoding by us."""
+    """The body of an answer. Its content coding, if any, is left on."""
 
     __slots__ = (
         "_connection",
@@ -154,9 +154,10 @@ class Urllib3Stream:
         self._response = response
         self._connection: Any = response.connection
         # None on connections of a pool that was handed in: their reads are bounded one by one.
-        self._wire: Wire | None = getattr(self._connection, "wire", None)
+        answer: PacedResponse | None = getattr(self._connection, "answer", None)
+        self._wire = None if answer is None else answer.wire
         self._timeout = request.read_timeout
-        self._pieces = _pieces(response)
+        self._pieces = _pieces(response, answer)
         self._failed: RequestError | None = None  # raised once what came before is handed out
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -216,10 +217,15 @@ class Urllib3Stream:
                 sock.settimeout(timeout)
 
 
-def _pieces(response: Any) -> Iterator[bytes]:
-    """The body's bytes as they arrive: one HTTP chunk, or what one read of the socket gives."""
+def _pieces(response: Any, answer: PacedResponse | None) -> Iterator[bytes]:
+    """The body's bytes as they arrive: what one read of the socket gives, or one HTTP chunk."""
     if response.chunked and response.supports_chunked_reads():
-        yield from response.read_chunked(_READ, decode_content=False)
+        if answer is None:
+            yield from response.read_chunked(_READ, decode_content=False)
+        else:
+            yield from answer.dechunked()
+            if answer.isclosed():
+                response.release_conn()
     else:
         while piece := response.read1(_READ, decode_content=False):
             yield piece

@@ -14,12 +14,15 @@ import selectors
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-__all__ = ["Attempt", "PacedConnection", "PacedTLSConnection", "Wire", "attempt"]
+from .chunked import Dechunker
+
+__all__ = ["Attempt", "PacedConnection", "PacedResponse", "PacedTLSConnection", "Wire", "attempt"]
 
 _BUFFER = 65_536
 _BUDGET = 4 * _BUFFER  # received for one piece of a body: its data, twice buffered, and its frame
@@ -88,7 +91,7 @@ class Wire(io.RawIOBase):
     def end(self, reader: io.BufferedReader[Any]) -> None:
         """The answer is over: whatever is read from now on does not belong to it."""
         self._over = True  # before `peek`, which must not wait for more
-        self.surplus = bool(reader.peek())
+        self.surplus = self.surplus or bool(reader.peek())
 
     def readable(self) -> bool:
         return True
@@ -137,7 +140,9 @@ class _Head:
         return line
 
 
-class _Response(http.client.HTTPResponse):
+class PacedResponse(http.client.HTTPResponse):
+    """An answer of a `PacedConnection`. Its bytes come over its `wire`."""
+
     def __init__(self, sock: socket.socket, *args: Any, trial: Attempt, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self.fp.close()
@@ -154,6 +159,27 @@ class _Response(http.client.HTTPResponse):
         finally:
             if self.fp is not None:  # it is if there is no body
                 self.fp = reader
+
+    def dechunked(self) -> Iterator[bytes]:
+        """The body's bytes as they arrive, without their framing; ends early if the wire fails.
+
+        Raises:
+            http.client.HTTPException: the framing is broken, or there is no end.
+        """
+        frames = Dechunker()
+        while not frames.done:
+            data = self._reader.read1(_BUFFER)
+            if not data:
+                if self.wire.failure is not None:
+                    return
+                raise http.client.IncompleteRead(b"")
+            piece = frames.feed(data)
+            if piece:
+                yield piece
+            if frames.failure is not None:
+                raise http.client.HTTPException(f"its framing is broken: {frames.failure}")
+        self.wire.surplus = bool(frames.rest)
+        self.close()
 
     def _close_conn(self) -> None:
         if not self._reader.closed:
@@ -172,20 +198,22 @@ class PacedConnection(HTTPConnection):
     """A connection that keeps to the deadline of the `attempt`.
 
     Attributes:
-        wire: the bytes of the last answer.
+        answer: the last one.
     """
 
-    wire: Wire | None = None
+    answer: PacedResponse | None = None
     _cut_short = False  # the server answered before the request was sent whole
 
     @property
     def spoiled(self) -> bool:
         """Whether a further request on it would be misread, or get an answer that is not its."""
-        wire = self.wire
-        return self._cut_short or (wire is not None and (wire.surplus or wire.failure is not None))
+        if self._cut_short or self.answer is None:
+            return self._cut_short
+        wire = self.answer.wire
+        return wire.surplus or wire.failure is not None
 
     def connect(self) -> None:
-        self.wire = None
+        self.answer = None
         self._cut_short = False
         super().connect()
 
@@ -208,10 +236,10 @@ class PacedConnection(HTTPConnection):
         trial = attempt.get()
         if trial is None:
             return super().getresponse()
-        made: list[_Response] = []
+        made: list[PacedResponse] = []
 
-        def response_class(*args: Any, **options: Any) -> _Response:
-            made.append(_Response(*args, trial=trial, **options))
+        def response_class(*args: Any, **options: Any) -> PacedResponse:
+            made.append(PacedResponse(*args, trial=trial, **options))
             return made[0]
 
         # Not for good: a proxy's answer to CONNECT is read with the class too.
@@ -224,7 +252,7 @@ class PacedConnection(HTTPConnection):
             raise
         finally:
             del self.response_class
-        self.wire = made[0].wire
+        self.answer = made[0]
         return response
 
 
