@@ -31,7 +31,7 @@ class SSEDecoder:
     event may have, finished or not.
     """
 
-    __slots__ = ("_data", "_fresh", "_held", "_held_size", "comments", "max_event")
+    __slots__ = ("_between", "_data", "_fresh", "_held", "_held_size", "comments", "max_event")
 
     def __init__(self, max_event: int = Limits().event) -> None:
         self.comments = 0
@@ -40,6 +40,18 @@ class SSEDecoder:
         self._held: list[bytes] = []  # pieces of an unfinished line
         self._held_size = 0
         self._fresh = True
+        self._between = False  # events, and not at the very beginning
+
+    def only(self, data: bytes) -> bytes | None:
+        """The payload, if `data` is one whole event in one line; None, and nothing done, if not.
+
+        It is what comes while a model generates.
+        """
+        if self._between and data[:6] == b"data: " and data[-4:] == b"\r\n\r\n":
+            end = len(data) - 4
+            if data.find(b"\r") == end and data.find(b"\n") == end + 1 and end <= self.max_event:
+                return data[6:end]
+        return None
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that `data` completes.
@@ -47,16 +59,14 @@ class SSEDecoder:
         Raises:
             LineTooLongError: an event is longer than `max_event`.
         """
-        if self._data is None and not self._held and not self._fresh and data[:6] == b"data: ":
-            # One whole event and nothing else is what comes while a model generates.
-            body = data[6:-4]
-            if (
-                data[-4:] == b"\r\n\r\n"
-                and b"\n" not in body
-                and b"\r" not in body
-                and len(body) <= self.max_event
-            ):
-                return [body]
+        only = self.only(data)
+        if only is not None:
+            return [only]
+        payloads = self._feed(data)
+        self._between = self._data is None and not self._held and not self._fresh
+        return payloads
+
+    def _feed(self, data: bytes) -> list[bytes]:
         # A CR held at the end turns out to end a line when no LF follows it.
         goes_on = not (self._held and self._held[-1].endswith(b"\r"))
         if goes_on and b"\n" not in data and b"\r" not in data:
@@ -74,7 +84,8 @@ class SSEDecoder:
         if self._data is None and len(data) <= self.max_event:
             quick = _single_lines(data)
             if quick is not None:
-                payloads, rest = quick
+                payloads, rest, comments = quick
+                self.comments += comments
                 if rest:
                     self._hold(rest, payloads)
                 return payloads
@@ -130,15 +141,32 @@ class SSEDecoder:
             raise LineTooLongError(payloads)
 
 
-def _single_lines(data: bytes) -> tuple[list[bytes], bytes] | None:
-    """Payloads and a rest, where each event is one line as TabbyAPI writes it; None otherwise."""
-    events = data.split(b"\r\n\r\n")
-    rest = events.pop()
-    payloads = [event[6:] for event in events if event.startswith(b"data: ")]
-    ends = 2 * len(events)
-    if len(payloads) != len(events) or data.count(b"\n") != ends or data.count(b"\r") != ends:
+def _single_lines(data: bytes) -> tuple[list[bytes], bytes, int] | None:
+    """Payloads, a rest and the number of comments, where each event is one line.
+
+    That is how TabbyAPI writes them. None if anything else is in the data.
+    """
+    end = data.rfind(b"\r\n\r\n")
+    if end < 0 or not data.startswith(b"data: "):
         return None
-    return payloads, rest
+    whole, rest = data[:end], data[end + 4 :]
+    comments = 0
+    if b"\r\n\r\n:" in whole:
+        first, *after = whole.split(b"\r\n\r\n:")
+        comments = len(after)
+        runs = [first]
+        for piece in after:
+            comment, _, events = piece.partition(b"\r\n\r\n")
+            if b"\r" in comment or b"\n" in comment:
+                return None
+            if events:
+                runs.append(events)
+        whole = b"\r\n\r\n".join(runs)
+    payloads = whole[6:].split(b"\r\n\r\ndata: ")
+    joined = b"".join(payloads)  # one search is cheaper than one for each
+    if b"\n" in joined or b"\r" in joined:
+        return None
+    return payloads, rest, comments
 
 
 def _joined(data: bytes, line: bytes) -> bytes:

@@ -61,6 +61,7 @@ class StreamDecoder(Generic[C, R]):
         "_decode",
         "_ends_with_done",
         "_is_chunk",
+        "_only",
         "_sse",
         "assembler",
         "done",
@@ -78,6 +79,7 @@ class StreamDecoder(Generic[C, R]):
         self._decode = decode
         self._is_chunk = is_chunk
         self._sse = SSEDecoder()
+        self._only = self._sse.only
         self._ends_with_done = ends_with_done
         self.assembler = assembler
         self.done = False
@@ -101,6 +103,13 @@ class StreamDecoder(Generic[C, R]):
         """The chunks that `data` completes, in order."""
         if self.done or self.error is not None:
             return []
+        only = self._only(data)
+        if only is not None:
+            try:
+                chunk = self._decode(only)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return self._chunks([only])
+            return [chunk] if self._is_chunk(chunk) else self._chunks([only])
         try:
             payloads = self._sse.feed(data)
         except LineTooLongError as long:
@@ -113,12 +122,9 @@ class StreamDecoder(Generic[C, R]):
             return chunks
         if not payloads:
             return []
-        # The common cases first: one good chunk, or many and perhaps the end. Where anything is
-        # odd, `_chunks` looks at one after another.
+        # The common case first: good chunks, and perhaps the end. Where anything is odd,
+        # `_chunks` looks at one after another.
         try:
-            if len(payloads) == 1:
-                chunk = self._decode(payloads[0])
-                return [chunk] if self._is_chunk(chunk) else self._chunks(payloads)
             ended = payloads[-1].startswith(b"[DONE]")
             chunks = [*map(self._decode, payloads[:-1] if ended else payloads)]
         except (msgspec.DecodeError, UnicodeDecodeError):
