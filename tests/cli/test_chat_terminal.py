@@ -9,6 +9,7 @@ import pexpect
 import pytest
 
 from support.replay import ReplayServer, Reply, Request, json_reply
+from tabbyapi.cli.sessions import fresh_name
 
 from .scripted import PROGRAM, answering, bodies, clean_environment, streamed, unfinished
 
@@ -136,3 +137,61 @@ def test_models_are_shown_and_changed(start: Start, tmp_path: Path, tiny_model: 
         _send(child, "/model three")
         child.expect("Could not find")
         _leave(child)
+
+
+def test_an_edit_that_is_cancelled_changes_nothing(start: Start) -> None:
+    with ReplayServer([answering]) as server:
+        child = start("chat", "--url", server.url)
+        child.expect("/help says the rest")
+        _send(child, "Hello")
+        child.expect("1 messages, the last: Hello")
+        _send(child, "/edit")
+        child.expect("> Hello")
+        child.send("\x03")
+        child.expect("The message stays as it was")
+        _send(child, "Again")
+        child.expect("3 messages, the last: Again")
+        _leave(child)
+
+
+def test_an_edited_message_takes_the_place_of_the_old_one(start: Start) -> None:
+    with ReplayServer([answering]) as server:
+        child = start("chat", "--url", server.url)
+        child.expect("/help says the rest")
+        _send(child, "Hello")
+        child.expect("1 messages, the last: Hello")
+        _send(child, "/edit")
+        child.expect("> Hello")
+        _send(child, " there")
+        child.expect("1 messages, the last: Hello there")
+        _leave(child)
+
+
+def test_a_model_that_is_not_loaded_is_offered_by_number(start: Start) -> None:
+    loaded: list[bytes] = []
+
+    def unloaded(request: Request) -> Reply:
+        if request.target == "/v1/model/load":
+            loaded.append(request.body)
+        if request.target in ("/v1/models", "/v1/model/list"):
+            cards = [{"id": name, "object": "model"} for name in ("small", "large")]
+            return json_reply(200, {"object": "list", "data": cards})
+        return json_reply(503, {"detail": "No models are currently loaded."})
+
+    with ReplayServer([unloaded]) as server:
+        child = start("chat", "--url", server.url, TABBY_ADMIN_KEY="a" * 8)
+        child.expect("/help says the rest")
+        _send(child, "Hello")
+        child.expect("1  small")
+        child.expect("2  large")
+        child.expect("arrow up")
+        _send(child, "2")
+        child.expect("Loading large")
+        child.expect("Error")
+        _leave(child)
+    assert len(loaded) == 1
+    assert b"large" in loaded[0]
+
+
+def test_two_conversations_begun_at_once_have_two_names() -> None:
+    assert len({fresh_name() for _ in range(20)}) == 20

@@ -69,11 +69,20 @@ class Dialogue:
         return None
 
     def retake(self) -> ContentLike | None:
-        """As `undo`, for a turn to be sent again: if that brings nothing, the old one is back."""
+        """As `undo`, for a turn to be sent again: if that brings nothing, the old one is back.
+
+        `put_back` gives up before it is sent.
+        """
         before = list(self.messages), self.last
         said = self.undo()
         self._before_retake = None if said is None else before
         return said
+
+    def put_back(self) -> None:
+        """Undoes a `retake` whose turn will not be sent after all."""
+        if self._before_retake is not None:
+            self.messages, self.last = self._before_retake
+            self._before_retake = None
 
     @property
     def instructions(self) -> str:

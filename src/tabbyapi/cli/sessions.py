@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from platformdirs import user_data_path
 
 from ..errors import ValidationError
 from ..types.messages import ChatMessage
+from .files import write_privately
 
 __all__ = ["Saved", "data_folder", "fresh_name", "latest", "load", "names", "path_of", "save"]
 
@@ -56,8 +56,8 @@ def names() -> list[str]:
 
 
 def fresh_name() -> str:
-    """A name for a new conversation: the moment it began."""
-    return time.strftime("%Y-%m-%d %H.%M.%S")
+    """A name for a new conversation: the moment it began, and what tells it from a twin."""
+    return f"{time.strftime('%Y-%m-%d %H.%M.%S')} {secrets.token_hex(4)}"
 
 
 def latest() -> str | None:
@@ -68,18 +68,7 @@ def latest() -> str | None:
 def save(name: str, saved: Saved) -> Path:
     """Writes a conversation. Readable by its owner only; whole or not at all."""
     path = path_of(name)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    content = msgspec.json.format(msgspec.json.encode(saved), indent=1)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_privately(path, msgspec.json.format(msgspec.json.encode(saved), indent=1).decode())
     return path
 
 

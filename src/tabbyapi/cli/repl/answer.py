@@ -35,12 +35,25 @@ class AnswerView(Protocol):
 class PlainView:
     """Text as it comes, for terminals without colour."""
 
-    def __init__(self, write: Callable[[str], object]) -> None:
+    def __init__(self, write: Callable[[str], object], *, show_reasoning: bool = False) -> None:
         self._write = write
+        self._unfolded = show_reasoning
+        self._thinking = False
         self._last = ""
 
     def add(self, chunk: ChatCompletionStreamResponse) -> None:
+        if chunk.reasoning:
+            if not self._thinking:
+                self._write("(thinking)\n" if self._unfolded else "(thinking; /think shows it)\n")
+                self._thinking = True
+            if self._unfolded:
+                self._last = readable(chunk.reasoning)
+                self._write(self._last)
         text = readable(chunk.text)
+        if text and self._thinking:
+            self._thinking = False
+            if self._unfolded:
+                self._write("\n(answer)\n" if not self._last.endswith("\n") else "(answer)\n")
         if text:
             self._last = text
             self._write(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shlex
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from ...types.messages import ContentLike
 from .. import sessions
 from ..inputs import attached
 from ..params import parse_parameter
+from .clipboard import put_on_clipboard
 from .room import Room
 
 __all__ = ["COMMANDS", "Command", "Leave", "Refused", "perform"]
@@ -36,7 +36,8 @@ class Command:
 
     Attributes:
         usage: how it is written, without the slash.
-        takes: what its argument is, for completion: "path", "session", "param" or "".
+        takes: what its argument is, for completion: "path", "session", "model", "param"
+            or "".
         run: carries it out; returns what is to be said next, None for nothing.
     """
 
@@ -114,9 +115,10 @@ def _retry(room: Room, _: str) -> ContentLike:
 
 
 def _edit(room: Room, _: str) -> None:
-    said = room.dialogue.undo()
+    said = room.dialogue.retake()
     if said is None:
         raise Refused("There is nothing to edit.")
+    room.before_edit = room.pending
     if isinstance(said, str):
         room.draft = said
     else:
@@ -191,9 +193,7 @@ def _copy(room: Room, _: str) -> None:
     last = room.dialogue.last
     if last is None or not last.text:
         raise Refused("There is no answer to copy.")
-    # OSC 52: the terminal puts it on the clipboard, through SSH as well.
-    room.write(f"\x1b]52;c;{base64.b64encode(last.text.encode()).decode()}\x07")
-    room.say(f"Handed {len(last.text):,} characters to the terminal's clipboard.")
+    room.say(put_on_clipboard(last.text, room.write))
 
 
 def _think(room: Room, how: str) -> None:
@@ -228,7 +228,9 @@ COMMANDS = {
         Command("image PATH", "send an image with the next message", _image, "path"),
         Command("file PATH", "send a text file with the next message", _file, "path"),
         Command("params [NAME=VALUE]...", "show or set sampling; NAME= resets", _params, "param"),
-        Command("model [NAME]", "which model answers; or load another (admin key)", _model),
+        Command(
+            "model [NAME]", "which model answers; or load another (admin key)", _model, "model"
+        ),
         Command("retry", "ask again for the last answer", _retry),
         Command("edit", "take the last message back and change it", _edit),
         Command("undo", "take the last turn back", _undo),

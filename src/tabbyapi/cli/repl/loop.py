@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from ...errors import TabbyError, ValidationError
+from ...errors import ModelNotLoadedError, TabbyError, ValidationError
 from ...types.messages import ContentLike
 from .. import sessions
 from ..dialogue import Dialogue
@@ -37,6 +37,9 @@ def talk(dialogue: Dialogue, *, resume: bool = False, session: str | None = None
             leaving = False
             _react(room, text)
         except KeyboardInterrupt:
+            if room.before_edit is not None:
+                room.cancel_edit()
+                continue
             if leaving:
                 return
             leaving = True
@@ -50,7 +53,7 @@ def _room(dialogue: Dialogue, *, resume: bool, session: str | None) -> Room:
         session = sessions.latest()
         if session is None:
             raise ValidationError("there is no conversation to go on with yet", field="continue")
-    room = Room(dialogue, session or sessions.fresh_name())
+    room = Room(dialogue, session or sessions.fresh_name(), flags=dict(dialogue.params))
     if session is not None and (resume or sessions.path_of(session).exists()):
         given = dialogue.instructions
         room.resume(session)
@@ -62,8 +65,14 @@ def _room(dialogue: Dialogue, *, resume: bool, session: str | None) -> Room:
 def _react(room: Room, text: str) -> None:
     """Does what a line asks for: a command, or a turn."""
     say: ContentLike | None = text
+    if not text or (text.startswith("/") and not text.startswith("//")):
+        room.cancel_edit()
+    room.before_edit = None
+    offered, room.offered = room.offered, []
     try:
-        if text.startswith("/") and not text.startswith("//"):
+        if text.isdecimal() and 0 < int(text) <= len(offered):
+            say = perform(room, f"model {offered[int(text) - 1]}")
+        elif text.startswith("/") and not text.startswith("//"):
             say = perform(room, text[1:])
         elif text.startswith("//"):
             say = text[1:]  # a turn that begins with a slash
@@ -73,8 +82,26 @@ def _react(room: Room, text: str) -> None:
             _answer(room, say)
     except Refused as refusal:
         room.say(str(refusal))
+    except ModelNotLoadedError as error:
+        warn(f"Error: {explain(error)}")
+        _offer_models(room)
     except (TabbyError, OSError) as error:
         warn(f"Error: {explain(error)}")
+
+
+def _offer_models(room: Room) -> None:
+    """Lists the models that could answer; a number at the next prompt loads one."""
+    try:
+        room.offered = [card.id for card in room.dialogue.client.models.list()]
+    except TabbyError as error:
+        warn(f"The server's models cannot be listed: {explain(error)}")
+        return
+    for number, name in enumerate(room.offered, 1):
+        room.say(f"  {number}  {name}")
+    if room.offered:
+        room.say("Its number loads a model (admin key); the arrow up brings your message back.")
+    else:
+        room.say("The server has no models at all.")
 
 
 def _answer(room: Room, content: ContentLike) -> None:

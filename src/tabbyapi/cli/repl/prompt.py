@@ -12,6 +12,7 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import ColorDepth
 
+from ...errors import TabbyError
 from .. import sessions
 from ..params import parameter_names
 from .commands import COMMANDS
@@ -29,9 +30,9 @@ def make_prompt(room: Room) -> PromptSession[str]:
         multiline=True,
         prompt_continuation="  ",
         history=FileHistory(str(history)),
-        completer=_Commands(),
+        completer=_Commands(room),
         complete_while_typing=Condition(lambda: session.default_buffer.text.startswith("/")),
-        key_bindings=_keys(),
+        key_bindings=_keys(room),
         bottom_toolbar=room.status if room.coloured else None,
         color_depth=None if room.coloured else ColorDepth.DEPTH_1_BIT,
         enable_open_in_editor=True,
@@ -39,7 +40,7 @@ def make_prompt(room: Room) -> PromptSession[str]:
     return session
 
 
-def _keys() -> KeyBindings:
+def _keys(room: Room) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -57,7 +58,7 @@ def _keys() -> KeyBindings:
 
     @keys.add("c-c")
     def stop(event: KeyPressEvent) -> None:
-        if event.current_buffer.text:
+        if event.current_buffer.text and room.before_edit is None:
             event.current_buffer.reset()
         else:
             event.app.exit(exception=KeyboardInterrupt)
@@ -66,9 +67,11 @@ def _keys() -> KeyBindings:
 
 
 class _Commands(Completer):
-    """Commands by name, and what they take: paths, conversations, parameters."""
+    """Commands by name, and what they take: paths, conversations, models, parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._models: list[str] | None = None
         self._paths = PathCompleter(expanduser=True)
 
     def get_completions(
@@ -92,9 +95,20 @@ class _Commands(Completer):
             yield from self._paths.get_completions(inner, complete_event)
         elif kind == "session":
             yield from _starting(argument, sessions.names())
+        elif kind == "model":
+            yield from _starting(argument, self._model_names())
         elif kind == "param":
             last = argument.rpartition(" ")[2]
             yield from _starting(last, [f"{name}=" for name in parameter_names()])
+
+    def _model_names(self) -> list[str]:
+        """The server's models, asked for once; none where it does not tell."""
+        if self._models is None:
+            try:
+                self._models = [card.id for card in self._room.dialogue.client.models.list()]
+            except TabbyError:
+                return []
+        return self._models
 
 
 def _starting(prefix: str, words: Iterable[str]) -> Iterable[Completion]:

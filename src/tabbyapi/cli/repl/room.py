@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...types.messages import ChatMessageContent
 from .. import sessions
@@ -13,6 +14,9 @@ from .answer import AnswerView, MarkdownView, PlainView
 from .markdown import readable
 
 __all__ = ["Room"]
+
+_RECALLED = 10  # messages shown of a conversation that goes on
+_LINES = 12  # of each, at most
 
 
 @dataclass
@@ -27,6 +31,10 @@ class Room:
         pending: files and images that go out with the next turn.
         show_reasoning: show reasoning in full instead of folding it.
         draft: text to begin the next prompt with.
+        before_edit: what was pending before a message was taken back to be changed, None when
+            none was.
+        offered: models to choose from by number.
+        flags: parameters given on the command line; they win over those of a conversation.
     """
 
     dialogue: Dialogue
@@ -36,6 +44,9 @@ class Room:
     pending: list[ChatMessageContent | str] = field(default_factory=list)
     show_reasoning: bool = False
     draft: str = ""
+    before_edit: list[ChatMessageContent | str] | None = None
+    offered: list[str] = field(default_factory=list)
+    flags: dict[str, Any] = field(default_factory=dict)
 
     @property
     def coloured(self) -> bool:
@@ -56,7 +67,7 @@ class Room:
         """Where the next answer is shown."""
         if self.coloured:
             return MarkdownView(self.write, show_reasoning=self.show_reasoning)
-        return PlainView(self.write)
+        return PlainView(self.write, show_reasoning=self.show_reasoning)
 
     def save(self) -> None:
         """Keeps the conversation on disk, once something was said.
@@ -69,7 +80,7 @@ class Room:
             sessions.save(self.session, saved)
 
     def resume(self, name: str) -> None:
-        """Goes on with a conversation on disk.
+        """Goes on with a conversation on disk, with its parameters except where flags say else.
 
         Raises:
             ValidationError: there is none of this name.
@@ -77,12 +88,24 @@ class Room:
         saved = sessions.load(name)
         self.session = name
         self.dialogue.messages = saved.messages
-        self.dialogue.params = {**saved.params, **self.dialogue.params}
+        self.dialogue.params = {**saved.params, **self.flags}
         self.dialogue.last = None
         self.say(f"{name!r}: {len(saved.messages)} messages so far.")
-        for message in saved.messages[-2:]:
-            who = ">" if message.role == "user" else " "
-            self.say("\n".join(f"{who} {line}" for line in message.text.splitlines()[-6:]))
+        shown = saved.messages[-_RECALLED:]
+        if len(shown) < len(saved.messages):
+            self.say(f"  … {len(saved.messages) - len(shown)} before these")
+        for message in shown:
+            who = {"user": ">", "system": "#"}.get(message.role, " ")
+            lines = message.text.splitlines()
+            left_out = [f"… {len(lines) - _LINES} lines"] if len(lines) > _LINES else []
+            self.say("\n".join(f"{who} {line}" for line in [*left_out, *lines[-_LINES:]]))
+
+    def cancel_edit(self) -> None:
+        """A message that was taken back to be changed is as it was."""
+        if self.before_edit is not None:
+            self.pending, self.before_edit = self.before_edit, None
+            self.dialogue.put_back()
+            self.say("The message stays as it was.")
 
     def status(self) -> str:
         """Model, tokens used of the context, and speed, in one line."""
