@@ -141,3 +141,32 @@ def test_an_answer_cut_off_by_the_limit_is_an_error_with_the_text(
     ):
         client.chat.parse([user("Order.")], Order, max_tokens=12)
     assert caught.value.text.startswith('{"items": [{')
+
+
+QUOTING = [
+    '{"name": "f", "arguments": {"x": 1}}',
+    '"' * 60,
+    "C:\\temp\\" * 8,
+    'line\n"two"\t' * 5,
+    "x" * 80 + '"' + "y.*[z]$" * 12,
+    'naïve "Ω" 你好 ' * 5,
+]
+
+
+@pytest.mark.parametrize("value", QUOTING)
+def test_long_strings_full_of_quotes_are_kept_whole(local_server: LocalServer, value: str) -> None:
+    schemas: list[dict[str, Any]] = [
+        {"const": value},
+        {"enum": [value, value[::-1]]},
+        {
+            "type": "object",
+            "properties": {"const": {"const": value}},
+            "required": ["const"],
+            "additionalProperties": False,
+        },
+    ]
+    allowed: list[Any] = [[value], [value, value[::-1]], [{"const": value}]]
+    with local_server.client() as client:
+        for schema, answers in zip(schemas, allowed, strict=True):
+            answer = client.chat.create([user("Go.")], max_tokens=2000, json_schema=schema)
+            assert msgspec.json.decode(answer.text) in answers

@@ -14,6 +14,7 @@ from llguidance.gbnf_to_lark import gbnf_to_lark
 
 from .answers import Refused
 from .grammars import Grammar
+from .literals import spelled_out
 from .requests import ChatCompletionRequest, GenerationRequest, NamedToolChoice, ToolSpec
 
 __all__ = ["constraint", "forced_call", "wants_json"]
@@ -125,7 +126,7 @@ def _schema(field: str, schema: Any) -> str:
     if not isinstance(schema, dict):
         raise Refused(400, f"{field} must be a JSON schema: an object")
     _bound(field, schema)
-    return json.dumps(schema | _COMPACT)
+    return json.dumps(spelled_out(schema) | _COMPACT)
 
 
 def _bound(field: str, schema: Any) -> None:
