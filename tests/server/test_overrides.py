@@ -19,6 +19,8 @@ PRESETS = {
     "list.yml": "- max_tokens\n",
     "broken.yml": "max_tokens: {override: [\n",
     "flat.yml": "max_tokens: 3\n",
+    "aliases.yml": "stop: &a\n  override: ['e']\nbanned_strings: *a\n",
+    "large.yml": "# " + "x" * 1024 * 1024 + "\nmax_tokens:\n  override: 1\n",
 }
 
 
@@ -79,7 +81,9 @@ def test_the_list_tells_what_is_in_force(server: LocalServer, client: tabbyapi.C
         assert guest.sampling.list_overrides().presets == []
 
 
-@pytest.mark.parametrize("name", ["missing", "../short", "list", "broken", "flat"])
+@pytest.mark.parametrize(
+    "name", ["missing", "../short", "list", "broken", "flat", "aliases", "large"]
+)
 def test_a_preset_that_cannot_be_used_leaves_the_old_one(
     client: tabbyapi.Client, name: str
 ) -> None:

@@ -88,16 +88,24 @@ class Overrides:
         return body.model_copy(update=changes) if changes else body
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain YAML. A few lines of aliases of aliases would be gigabytes as JSON."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read in presets")
+        return super().compose_node(parent, index)
+
+
 def read_preset(folder: Path | None, name: str) -> dict[str, Any]:
     """A preset of the folder. Raises `PresetError`."""
     path = find(folder, name, *PRESET_SUFFIXES)
     if path is None:
         raise PresetError(f"There is no sampler override preset {name!r}.")
     try:
-        text = path.read_text(encoding="utf-8")
-        if len(text) > _LARGEST:
+        if path.stat().st_size > _LARGEST:
             raise PresetError(f"The preset {name!r} is too large.")
-        listed = yaml.safe_load(text)
+        listed = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise PresetError(f"The preset {name!r} cannot be read: {error}") from None
     if not isinstance(listed, dict):
