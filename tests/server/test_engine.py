@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ ENDLESS = {"max_tokens": 7000, "loop_detect_window": 0}
 
 def children(pid: int) -> list[int]:
     return [int(k) for k in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def processor_time(pid: int) -> int:
+    """What a process has used of the processor, in ticks of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def gone(pid: int) -> bool:
@@ -92,13 +99,35 @@ def test_a_struck_engine_gives_back_what_had_arrived_and_returns(
         assert client.models.get().id == name
 
 
+def test_a_request_in_the_instant_after_the_engines_death_is_answered(own: LocalServer) -> None:
+    with own.client(retry=0) as client:
+        for ask in (
+            lambda: client.chat.create(HELLO, max_tokens=2).text,
+            lambda: client.tokens.encode("Hello"),
+            lambda: client.completions.create("Hello", max_tokens=2).text,
+        ):
+            os.kill(engine_of(own), signal.SIGKILL)
+            assert ask()
+
+
+def test_an_engine_stuck_before_it_is_asked_is_replaced_by_one_that_answers(
+    own: LocalServer,
+) -> None:
+    os.kill(engine_of(own), signal.SIGSTOP)
+    with own.client(retry=0) as client:
+        assert client.chat.create(HELLO, max_tokens=2).text
+
+
 def test_an_engine_stuck_in_the_middle_of_a_whole_answer_is_named(own: LocalServer) -> None:
     engine = engine_of(own)
-    os.kill(engine, signal.SIGSTOP)
-    with own.client() as client, pytest.raises(tabbyapi.ServerError, match="engine"):
-        client.chat.create(HELLO, max_tokens=5)
-    with own.client() as client:
-        assert client.chat.create(HELLO, max_tokens=5).text
+    with own.client(retry=0) as client, ThreadPoolExecutor() as threads:
+        answer = threads.submit(client.chat.create, HELLO, **ENDLESS)  # type: ignore[arg-type]
+        busy = processor_time(engine)
+        wait_until(lambda: processor_time(engine) > busy + 20)  # it is generating
+        os.kill(engine, signal.SIGSTOP)
+        with pytest.raises(tabbyapi.ServerError, match="engine"):
+            answer.result()
+        assert client.chat.create(HELLO, max_tokens=1).text
 
 
 def test_dying_while_it_loads_again_is_survived_too(own: LocalServer) -> None:

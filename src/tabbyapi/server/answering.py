@@ -109,17 +109,31 @@ async def _pump(answer: Answer[C], index: int, mailbox: Mailbox[_Mail]) -> None:
     """Generate one choice into the mailbox."""
     try:
         async with answer.runtime.gate.slot:
-            native = await answer.runtime.native(answer.loaded)
-            async with aclosing(generate(native, answer.jobs[index])) as steps:
-                async for step in steps:
-                    mailbox.put((index, step))
-                    await mailbox.room()
+            await _generate(answer, index, mailbox)
     except (EngineDied, EngineRefusal, Refused) as error:
         mailbox.put((index, error))
     except Exception as error:
         # A fault of ours: the client must not wait for ever for what this task will never send.
         log.exception("generation failed")
         mailbox.put((index, EngineRefusal(f"internal error ({type(error).__name__})")))
+
+
+async def _generate(answer: Answer[C], index: int, mailbox: Mailbox[_Mail]) -> None:
+    begun, dead = False, None
+    while True:
+        native = await answer.runtime.native(answer.loaded, after=dead)
+        try:
+            async with aclosing(generate(native, answer.jobs[index])) as steps:
+                async for step in steps:
+                    begun = True
+                    mailbox.put((index, step))
+                    await mailbox.room()
+            return
+        except EngineDied as error:
+            # One that died a moment ago has seen nothing of it: its successor is asked.
+            if begun or dead is not None or not error.unreached:
+                raise
+            dead = native
 
 
 async def _mail(answer: Answer[C], ping_interval: float = 0.0) -> AsyncGenerator[list[_Mail], None]:

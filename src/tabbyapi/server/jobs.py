@@ -47,15 +47,17 @@ async def make_job(
         )
     if grammar is not None:
         await runtime.grammars.check(grammar)
-    native = await runtime.native(loaded)
     try:
         # A prompt that holds the BOS token itself must not get a second one.
         has_bos = bool(loaded.bos) and text.startswith(loaded.bos)
         if images:
-            adds_bos = has_bos and await native.tokenize("", bos=True)
+            bos = await runtime.asked(loaded, lambda native: native.tokenize(""))
+            adds_bos = has_bos and bool(bos)
             text, prompt = text.removeprefix(loaded.bos) if adds_bos else text, []
         else:
-            prompt = await native.tokenize(text, bos=add_bos and not has_bos)
+            prompt = await runtime.asked(
+                loaded, lambda native: native.tokenize(text, bos=add_bos and not has_bos)
+            )
     except (EngineDied, EngineRefusal) as error:
         raise Refused(503, f"The prompt was not encoded: {error}") from None
     if not prompt and not images:

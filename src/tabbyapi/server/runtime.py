@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from .answers import Refused
 from .auth import Keys
-from .engine import Engine, EngineError, EngineSpec, Native
+from .engine import Engine, EngineDied, EngineError, EngineSpec, Native
 from .gate import Gate
 from .gguf_header import read_token_types
 from .grammars import GrammarChecker
@@ -122,12 +122,27 @@ class Runtime:
             raise Refused(503, "No embedding models are currently loaded.")
         return self.embedding
 
-    async def native(self, loaded: Loaded) -> Native:
-        """The engine's API, after a restart if one is going on; `Refused` (503) if it is gone."""
+    async def native(self, loaded: Loaded, *, after: Native | None = None) -> Native:
+        """The engine's API, after a restart if one is going on; `Refused` (503) if it is gone.
+
+        `after` is one that could not be reached, whose successor is meant.
+        """
         try:
-            return await loaded.engine.ready()
+            return await loaded.engine.ready(after=after)
         except EngineError as error:
             raise Refused(503, f"The model cannot answer: {error}") from None
+
+    async def asked(self, loaded: Loaded, ask: Callable[[Native], Awaitable[T]]) -> T:
+        """What the engine answers to a short question. If it dies, its successor is asked, once.
+
+        Raises `Refused` (503), `EngineDied` and `EngineRefusal`.
+        """
+        native = await self.native(loaded)
+        try:
+            return await ask(native)
+        except EngineDied:
+            pass
+        return await ask(await self.native(loaded, after=native))
 
     def background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do work that nobody cancels by leaving."""

@@ -43,15 +43,17 @@ class DecodeRequest(_Common):
 async def encode(_: Request, body: EncodeRequest, runtime: Runtime) -> ASGIApp:
     """Token ids of a text or of messages, without the opening of the assistant's turn."""
     loaded = runtime.model()
-    native = await runtime.native(loaded)
     text = body.text if isinstance(body.text, str) else _rendered(body, loaded)
     # A template that writes the BOS token itself must not get a second one.
     has_bos = bool(loaded.bos) and text.startswith(loaded.bos)
     try:
-        tokens = await native.tokenize(
-            text,
-            special=body.encode_special_tokens is not False,
-            bos=body.add_bos_token is not False and not has_bos,
+        tokens = await runtime.asked(
+            loaded,
+            lambda native: native.tokenize(
+                text,
+                special=body.encode_special_tokens is not False,
+                bos=body.add_bos_token is not False and not has_bos,
+            ),
         )
     except (EngineDied, EngineRefusal) as error:
         raise Refused(503, f"The text was not encoded: {error}") from None
@@ -64,12 +66,13 @@ async def decode(_: Request, body: DecodeRequest, runtime: Runtime) -> ASGIApp:
     last = len(loaded.token_types) - 1
     if any(not 0 <= token <= last for token in body.tokens):
         raise Refused(400, f"The token ids of this model are 0 to {last}.")
-    native = await runtime.native(loaded)
     kept = body.tokens
     if body.decode_special_tokens is False:
         kept = [token for token in kept if loaded.token_types[token] != CONTROL]
     try:
-        answer = await native.post("/detokenize", {"tokens": kept})
+        answer = await runtime.asked(
+            loaded, lambda native: native.post("/detokenize", {"tokens": kept})
+        )
     except (EngineDied, EngineRefusal) as error:
         raise Refused(503, f"The tokens were not decoded: {error}") from None
     return json_answer({"text": answer["content"]})

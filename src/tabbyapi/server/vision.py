@@ -31,11 +31,11 @@ def seen_images(body: ChatCompletionRequest, loaded: Loaded, settings: Settings)
 
 async def image_marker(runtime: Runtime, loaded: Loaded) -> str:
     """What stands for an image in a prompt. The engine makes it up anew at each start."""
-    native = await runtime.native(loaded)
     try:
-        marker: str = (await native.get("/props"))["media_marker"]
+        props = await runtime.asked(loaded, lambda native: native.get("/props"))
     except (EngineDied, EngineRefusal) as error:
         raise Refused(503, f"The model cannot look at images: {error}") from None
+    marker: str = props["media_marker"]
     return marker
 
 

@@ -17,7 +17,14 @@ __all__ = ["EngineDied", "EngineRefusal", "Event", "Native", "Timings"]
 
 
 class EngineDied(Exception):
-    """The engine's process went away while it was answering."""
+    """The engine's process went away while it was answering.
+
+    `unreached` tells that it was gone before: it has not seen the request.
+    """
+
+    def __init__(self, message: str, *, unreached: bool = False) -> None:
+        super().__init__(message)
+        self.unreached = unreached
 
 
 class EngineRefusal(Exception):
@@ -135,7 +142,7 @@ class Native:
             async with self._session.request(method, self._base + path, data=data) as answer:
                 raw = await answer.read()
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
-            raise EngineDied(f"the engine stopped ({error})") from error
+            raise _died(error, f"the engine stopped ({error})") from error
         if answer.status >= 400:
             raise _refusal(raw, answer.status)
         return raw
@@ -162,7 +169,7 @@ class Native:
                         ended = batch[-1].stop
                         yield batch
         except (aiohttp.ClientError, OSError) as error:
-            raise EngineDied(str(error)) from error
+            raise _died(error, str(error)) from error
         if not ended:
             raise EngineDied("its answer broke off")
 
@@ -184,6 +191,10 @@ async def _events(answer: aiohttp.ClientResponse) -> AsyncGenerator[list[Event],
             batch.append(event)
         if batch:
             yield batch
+
+
+def _died(error: Exception, message: str) -> EngineDied:
+    return EngineDied(message, unreached=isinstance(error, aiohttp.ClientConnectorError))
 
 
 def _refusal(raw: bytes, status: int) -> EngineRefusal:

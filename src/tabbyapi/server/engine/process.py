@@ -29,6 +29,7 @@ log = logging.getLogger("tabbyapi.server")
 _MOST_RESTARTS = 5  # within _RESTART_WINDOW seconds; after that the model is given up
 _RESTART_WINDOW = 60.0
 _PAUSE_SECONDS = 0.5  # after a restart that failed
+_NOTICE_SECONDS = 5.0  # in which the end of a process is noticed
 _STOP_SECONDS = 3.0
 _ROUTER = "cmd_child_to_router:state:"
 
@@ -123,8 +124,15 @@ class Engine:
             raise
         self._watcher = asyncio.create_task(self._watch())
 
-    async def ready(self) -> Native:
-        """The engine's API, after a restart if one is going on. Raises `EngineError`."""
+    async def ready(self, *, after: Native | None = None) -> Native:
+        """The engine's API, after a restart if one is going on. Raises `EngineError`.
+
+        `after` is one that could not be reached: its successor is waited for.
+        """
+        deadline = time.monotonic() + _NOTICE_SECONDS
+        # Until its end is noticed, which no event tells.
+        while after is not None and self._native is after and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         await self._up.wait()
         if self._native is None:
             raise self._failure or EngineError("the engine was stopped")
