@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tabbyapi import LocalServer
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("admin.md", "batch.md", "config.md")
+PAGES = ("admin.md", "batch.md", "config.md", "terminal.md")
 BLOCK = re.compile(r"(?P<no_run><!-- no-run: [^\n]+ -->\n)?^```sh\n(?P<code>.*?)^```$", re.M | re.S)
 
 
