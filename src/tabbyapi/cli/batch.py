@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from .failures import SERVER_ERROR, warn
 from .params import generation_options
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..batch import BatchTotals
 
 __all__ = ["batch"]
@@ -122,7 +124,8 @@ def batch(
 
     with _opened(source) as lines, batch_progress(_total(source, quiet), quiet=quiet) as show:
         try:
-            totals = asyncio.run(run(lines, show))
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                totals = runner.run(run(lines, show))
         except (Exception, KeyboardInterrupt):
             if show.totals is not None:
                 show.say(f"Stopped: {_summary(show.totals)}. The same command goes on from here.")
@@ -133,6 +136,15 @@ def batch(
         if not quiet:
             warn(f'The reasons are in {output} ("error"); --retry-failed does these lines again.')
         click.get_current_context().exit(SERVER_ERROR)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's loop, where it is installed; None for asyncio's."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 @contextmanager

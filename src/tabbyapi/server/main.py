@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
 from .app import build_app
 from .auth import Keys, load_keys
@@ -74,7 +75,9 @@ def serve(
         if on_listening is not None:
             on_listening(url, stop)
 
-    asyncio.run(_run(settings, keys, listener, started))
+    # uvloop's, where it is installed.
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(_run(settings, keys, listener, started))
 
 
 class _Server(uvicorn.Server):
