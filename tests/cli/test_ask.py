@@ -45,6 +45,26 @@ def test_arguments_files_and_standard_input_are_asked_together(tmp_path: Path) -
     assert user["content"] == "Sum up\n\nnotes.txt:\n```\nfrom the file\n```\n\nfrom the pipe"
 
 
+def test_pictures_are_shown_beside_the_question(tmp_path: Path) -> None:
+    (tmp_path / "dot.gif").write_bytes(b"GIF89a\x01\x00\x01\x00\x00\x00\x00;")
+    with ReplayServer([answering, answering]) as server:
+        images = ("--image", "dot.gif", "--image", "https://example.com/cat.png")
+        done = run(tmp_path, "ask", "What?", *images, "--url", server.url, "--no-stream")
+    assert done.returncode == 0, done.stderr
+    text, dot, cat = bodies(server.requests)[0]["messages"][0]["content"]
+    assert text == {"type": "text", "text": "What?"}
+    assert dot["image_url"]["url"].startswith("data:image/gif;base64,R0lGODlh")
+    assert cat["image_url"]["url"] == "https://example.com/cat.png"
+
+
+@pytest.mark.parametrize("name", ["missing.png", "notes.txt"])
+def test_what_is_no_picture_is_a_usage_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "notes.txt").write_text("from the file\n")
+    done = run(tmp_path, "ask", "What?", "--image", name, "--url", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
 def test_standard_input_alone_is_the_question(tmp_path: Path) -> None:
     with ReplayServer([answering]) as server:
         done = run(tmp_path, "ask", stdin="What?", TABBY_API_ENDPOINT=server.url)

@@ -33,6 +33,13 @@ __all__ = ["ask"]
     help="Put a text file beside the question. Repeatable.",
 )
 @click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="FILE|URL",
+    help="Show the model a picture beside the question. Repeatable.",
+)
+@click.option(
     "--schema",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A JSON schema the answer must satisfy; prints that JSON and nothing else.",
@@ -45,6 +52,7 @@ def ask(
     system: str | None,
     params: dict[str, Any],
     files: tuple[Path, ...],
+    images: tuple[str, ...],
     schema: Path | None,
     as_json: bool,
     no_stream: bool,
@@ -56,15 +64,17 @@ def ask(
     \b
     tabbyapi ask "Why is the sky blue?"
     git diff | tabbyapi ask "Write a commit message"
+    tabbyapi ask "What is on this picture?" --image cat.png
     tabbyapi ask "Name three rivers" --schema rivers.schema.json | jq .
 
     Exit status: 0 answered, 1 the server's error, 2 usage, 3 not reachable, 130 interrupted.
     """
-    from .inputs import question_of, schema_of
+    from .inputs import picture_of, question_of, schema_of
     from .output import lenient, write_answer
 
     lenient(sys.stdin, sys.stdout)
-    messages = _messages(system, question_of(" ".join(words), files))
+    pictures = [picture_of(where) for where in images]
+    messages = _messages(system, question_of(" ".join(words), files), *pictures)
     if schema is not None:
         params = {**params, "json_schema": schema_of(schema)}
     with connected(server) as client:
@@ -84,10 +94,10 @@ def ask(
         warn("(the answer was cut off at its longest; --max-tokens N allows more)")
 
 
-def _messages(instructions: str | None, question: Any) -> list[ChatMessage]:
+def _messages(instructions: str | None, *question: Any) -> list[ChatMessage]:
     from ..types.messages import system, user
 
-    return [system(instructions), user(question)] if instructions else [user(question)]
+    return [system(instructions), user(*question)] if instructions else [user(*question)]
 
 
 def _print_json(answer: ChatCompletionResponse) -> None:

@@ -6,11 +6,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["attached", "question_of", "schema_of", "text_of"]
+if TYPE_CHECKING:
+    from ..types.messages import ChatMessageContent
+
+__all__ = ["attached", "picture_of", "question_of", "schema_of", "text_of"]
 
 
 def question_of(words: str, files: Sequence[Path]) -> str:
@@ -40,6 +43,23 @@ def attached(path: Path) -> str:
     while fence in text:
         fence += "`"
     return f"{path.name}:\n{fence}\n{text}\n{fence}"
+
+
+def picture_of(where: str) -> ChatMessageContent:
+    """A picture as it goes into a message: a file, or an address that the server looks up.
+
+    Raises:
+        click.UsageError: there is no such file.
+        ValidationError: it is no picture.
+    """
+    from .. import image
+
+    if "://" in where or where.startswith("data:"):
+        return image(where)
+    path = Path(where).expanduser()
+    if not path.is_file():
+        raise click.UsageError(f"--image: there is no file {path}")
+    return image(path)
 
 
 def text_of(path: Path) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 from ...errors import ModelNotLoadedError, ValidationError
-from ...types.messages import ContentLike
+from ...services.chat import chat_call
+from ...types.messages import ContentLike, user
 from .. import sessions
 from ..inputs import attached
 from ..params import parse_parameter
@@ -96,13 +97,16 @@ def _file(room: Room, path: str) -> None:
 
 
 def _params(room: Room, text: str) -> None:
-    params = room.dialogue.params
+    params = dict(room.dialogue.params)
     for word in shlex.split(text):
         if word.endswith("="):
             params.pop(word[:-1].replace("-", "_"), None)
         else:
             name, value = parse_parameter(word)
             params[name] = value
+    chat_call([user("?")], params)  # a wrong value is refused here, not at every turn from now on
+    room.dialogue.params.clear()
+    room.dialogue.params.update(params)
     shown = [f"{name}={json.dumps(value)}" for name, value in params.items()]
     room.say(" ".join(shown) or "Nothing is set: the server's defaults apply.")
 
