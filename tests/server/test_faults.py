@@ -121,13 +121,18 @@ def test_a_second_turn_reuses_the_first_ones_prompt(http: Raw) -> None:
     assert rate == "Indeterminate" or rate * seconds < 200 < second["prompt_tokens"]
 
 
-def test_the_engine_ends_with_a_server_that_is_killed(own: LocalServer) -> None:
+def test_the_engine_ends_with_a_server_that_is_killed(
+    own: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     own.start()
     try:
         assert own.pid is not None
         (engine,) = children(own.pid)
+        assert list(tmp_path.glob("tabbyapi-*"))
         os.kill(own.pid, signal.SIGKILL)
         wait_until(lambda: not _alive(engine))
+        assert not list(tmp_path.glob("tabbyapi-*"))
     finally:
         own.stop()
 

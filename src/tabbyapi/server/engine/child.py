@@ -7,8 +7,10 @@ abort it. One JSON line on stdout says how the load went; llama.cpp's log goes t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import sys
 from typing import Any
 
@@ -38,7 +40,7 @@ def main() -> None:
         _say(failed=f"the engine cannot be imported: {error}", kind="import")
         raise SystemExit(1) from None
     common = xllamacpp.CommonParams()
-    adapters = parameters.pop("lora_adapters", [])
+    adapters, folder = parameters.pop("lora_adapters", []), parameters.pop("folder")
     _set(common, parameters)
     if adapters:
         common.lora_adapters = [
@@ -50,9 +52,12 @@ def main() -> None:
         _say(failed=str(error) or type(error).__name__)
         # Not sys.exit: destroying a half-made engine can hang.
         os._exit(1)
-    _say(ready=True, address=server.listening_address)
+    with contextlib.suppress(BrokenPipeError):  # of a parent that was killed
+        _say(ready=True, address=server.listening_address)
     while sys.stdin.readline():
         pass
+    # The parent does it too, unless it was killed.
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 

@@ -148,7 +148,7 @@ class Engine:
 
     async def _launch(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="tabbyapi-")  # only its owner can enter it
-        parameters, address, key = self.spec.parameters(), "", ""
+        parameters, address, key = self.spec.parameters() | {"folder": self._folder}, "", ""
         if sys.platform == "win32" or not hasattr(socket, "AF_UNIX"):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
