@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: chat test lint types bench fuzz model soak clean
+.PHONY: chat test lint types bench fuzz model soak screenshots clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ model: $(STAMP)         ## train the demo model anew (hours on a CPU; starting a
 
 soak: $(STAMP)          ## five minutes (SOAK_SECONDS) of mixed load against the local server
 	$(BIN)/python -m pytest -m soak
+
+screenshots: $(STAMP)   ## the pictures of the guides, of the real program at a terminal
+	$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -54,9 +54,11 @@ def plain(text: str, finish: str = "stop") -> Reply:
 
 
 def answering(request: Request) -> Reply:
-    """Answers what is asked for: health, a stream, or one body that says how it was asked."""
+    """Answers what is asked for: health, the model, or a chat by how it was asked."""
     if request.target == "/health":
         return json_reply(200, {"status": "healthy", "issues": []})
+    if request.target == "/v1/model":
+        return json_reply(200, {"id": "test", "parameters": {"max_seq_len": 4096}})
     body = request.json
     turns = len(body["messages"])
     text = f"{turns} messages, the last: {body['messages'][-1]['content']}"

@@ -61,11 +61,19 @@ def wait_for_answers(server: EchoServer, count: int, process: subprocess.Popen[s
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize("kills", [(1, 40, 41, 190), (298, 299, 300)], ids=str)
+@pytest.mark.parametrize(
+    ("count", "kills"),
+    [
+        (300, (1, 40, 41, 190)),
+        (300, (298, 299, 300)),
+        pytest.param(10_000, (1_500, 5_000, 9_900), marks=pytest.mark.soak),
+    ],
+    ids=str,
+)
 def test_killed_again_and_again_it_loses_nothing_and_does_nothing_twice(
-    tmp_path: Path, kills: Sequence[int]
+    tmp_path: Path, count: int, kills: Sequence[int]
 ) -> None:
-    count, workers = 300, 8
+    workers = 8
     write_lines(tmp_path, count)
     with EchoServer(delay=0.004) as server:
         for answers in kills:
@@ -74,7 +82,7 @@ def test_killed_again_and_again_it_loses_nothing_and_does_nothing_twice(
             process.kill()
             finish(process)
         last = start(tmp_path, server, "-j", str(workers))
-        assert finish(last) == (0, "300 lines answered.\n")
+        assert finish(last) == (0, f"{count} lines answered.\n")
     assert complete(tmp_path, count)
     # Only what was under way when it was killed was asked again.
     assert server.asked.total() <= count + len(kills) * workers

@@ -119,7 +119,7 @@ def test_turns_are_taken_back_and_begun_anew(tmp_path: Path) -> None:
         send(child, "/tokens", "Not known before the first answer")
         send(child, "/copy", "no answer to copy")
         send(child, "One", "1 messages, the last: One")
-        send(child, "/tokens", "15 tokens")
+        send(child, "/tokens", "15 tokens of 4,096")
         send(child, "/undo", "taken back")
         send(child, "Two", "1 messages, the last: Two")
         send(child, "/clear", "A new conversation")

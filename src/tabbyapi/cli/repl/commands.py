@@ -176,6 +176,7 @@ def _model(room: Room, name: str) -> None:
     else:
         room.model = card.id
         room.context = card.parameters.max_seq_len if card.parameters else None
+    room.looked_at = room.model
     room.say(f"Model: {room.model or '(none is loaded)'}")
     if not name:
         others = [card.id for card in models.list() if card.id != room.model]

@@ -124,6 +124,8 @@ def _answer(room: Room, content: ContentLike) -> None:
     if kept is not None:
         room.model = kept.model or room.model
         room.save()
+        if not stopped:
+            room.look_at_model()
     room.write("\n")
 
 

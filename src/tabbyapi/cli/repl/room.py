@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...errors import TabbyError
 from ...types.messages import ChatMessageContent
 from .. import sessions
 from ..dialogue import Dialogue
@@ -17,6 +19,7 @@ __all__ = ["Room"]
 
 _RECALLED = 10  # messages shown of a conversation that goes on
 _LINES = 12  # of each, at most
+_PATIENCE = 3.0  # seconds for what is only good to know
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Room:
         session: the name it is kept under.
         model: name of the model that answers, "" if unknown.
         context: its context window in tokens, None if unknown.
+        looked_at: the model whose context window was asked for.
         pending: files and images that go out with the next turn.
         show_reasoning: show reasoning in full instead of folding it.
         draft: text to begin the next prompt with.
@@ -41,6 +45,7 @@ class Room:
     session: str
     model: str = ""
     context: int | None = None
+    looked_at: str = ""
     pending: list[ChatMessageContent | str] = field(default_factory=list)
     show_reasoning: bool = False
     draft: str = ""
@@ -62,6 +67,15 @@ class Room:
         """Puts text on the screen at once."""
         sys.stdout.write(text)
         sys.stdout.flush()
+
+    def look_at_model(self) -> None:
+        """Learns the context window of the model that answers, once; not all servers tell."""
+        if self.looked_at == self.model:
+            return
+        self.looked_at, self.context = self.model, None
+        with contextlib.suppress(TabbyError):
+            card = self.dialogue.client.models.get(timeout=_PATIENCE)
+            self.context = card.parameters.max_seq_len if card.parameters else None
 
     def view(self) -> AnswerView:
         """Where the next answer is shown."""
