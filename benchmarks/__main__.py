@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from .growth import growth_table, measure_growth
 from .report import figures_table, goals_table
 from .run import take_rounds
 from .sizes import FULL, QUICK, SMOKE
@@ -33,15 +34,19 @@ def _say(text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_const", const="quick", dest="size")
+    parser.add_argument("--quick", action="store_const", const="quick", dest="size", default="full")
     parser.add_argument("--size", choices=_SIZES, default="full")
     parser.add_argument("--rounds", type=int, help="how many rounds")
     parser.add_argument("--json", type=Path, help="write every figure of every round here")
+    parser.add_argument("--growth", action="store_true", help="how costs grow, instead")
     arguments = parser.parse_args()
 
     sizes = _SIZES[arguments.size]
     if arguments.rounds:
         sizes = sizes._replace(rounds=arguments.rounds)
+    if arguments.growth:
+        print(growth_table(measure_growth(sizes, _say)))
+        return
     results = take_rounds(sizes, _say)
     print(figures_table(results), goals_table(results), sep="\n\n")
     if arguments.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from benchmarks.growth import growth_table, measure_growth
 from benchmarks.peers import PEERS
 from benchmarks.report import GOALS, goals_table
 from benchmarks.run import call_worker, replay_server
@@ -31,6 +32,13 @@ def test_paced_streams_all_finish(urls, what):
 
 def test_the_parser_is_measured_without_a_network():
     assert call_worker("parser", SMOKE)["decode_us"] > 0
+
+
+def test_growth_is_measured_at_growing_sizes():
+    sizes = SMOKE._replace(growth=25, seconds=0.1)
+    found = measure_growth(sizes, lambda _: None)
+    assert all(growth.sizes == sorted(set(growth.sizes)) for growth in found)
+    assert growth_table(found).count("\n") == len(found) + 1
 
 
 def test_the_goals_name_peers_that_exist_and_read_as_a_table():
