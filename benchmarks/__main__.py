@@ -10,11 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .growth import growth_table, measure_growth
+from .local_server import measure_server, server_table
+from .plot import plot
 from .report import figures_table, goals_table
 from .run import take_rounds
 from .sizes import FULL, QUICK, SMOKE
 
 _SIZES = {"full": FULL, "quick": QUICK, "smoke": SMOKE}
+_TOKENS = 400  # of each stream of the local server
 _LIBRARIES = ("openai", "ollama", "httpx2", "urllib3", "aiohttp", "msgspec", "uvloop")
 
 
@@ -39,6 +42,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how many rounds")
     parser.add_argument("--json", type=Path, help="write every figure of every round here")
     parser.add_argument("--growth", action="store_true", help="how costs grow, instead")
+    parser.add_argument("--server", action="store_true", help="what the local server adds, instead")
+    parser.add_argument("--plot", type=Path, help="draw the ratios as PNG here")
     arguments = parser.parse_args()
 
     sizes = _SIZES[arguments.size]
@@ -47,8 +52,13 @@ def main() -> None:
     if arguments.growth:
         print(growth_table(measure_growth(sizes, _say)))
         return
+    if arguments.server:
+        print(server_table(measure_server(sizes.rounds, _TOKENS // sizes.growth, _say)))
+        return
     results = take_rounds(sizes, _say)
     print(figures_table(results), goals_table(results), sep="\n\n")
+    if arguments.plot:
+        plot(results, arguments.plot)
     if arguments.json:
         data = {"versions": _versions(), "sizes": sizes._asdict(), "results": results}
         arguments.json.write_text(json.dumps(data, indent=1) + "\n")

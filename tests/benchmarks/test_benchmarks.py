@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.growth import growth_table, measure_growth
+from benchmarks.local_server import measure_server, server_table
 from benchmarks.peers import PEERS
 from benchmarks.report import GOALS, goals_table
 from benchmarks.run import call_worker, replay_server
@@ -39,6 +40,12 @@ def test_growth_is_measured_at_growing_sizes():
     found = measure_growth(sizes, lambda _: None)
     assert all(growth.sizes == sorted(set(growth.sizes)) for growth in found)
     assert growth_table(found).count("\n") == len(found) + 1
+
+
+def test_the_local_server_is_measured_against_its_engine():
+    found = measure_server(1, 10, lambda _: None)
+    assert all(value > 0 for values in found.values() for value in values)
+    assert server_table(found).count("\n") == len(found) + 1
 
 
 def test_the_goals_name_peers_that_exist_and_read_as_a_table():
