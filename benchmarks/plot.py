@@ -40,7 +40,8 @@ def plot(results: Results, path: Path) -> None:
         side.set_title(f"{kind}: times less CPU than openai {kind}")
         side.spines[["top", "right"]].set_visible(False)
     sides[0].invert_yaxis()
-    sides[1].legend(frameon=False, loc="lower right")
+    names = sides[0].get_legend_handles_labels()
+    figure.legend(*names, frameon=False, loc="outside lower center", ncols=len(_CLIENTS))
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
