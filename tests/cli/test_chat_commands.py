@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
 
-from support.replay import ReplayServer
+from support.replay import ReplayServer, Reply, Request, json_reply
 
-from .scripted import PROGRAM, answering, bodies, clean_environment
+from .scripted import (
+    DONE,
+    HEAD,
+    PROGRAM,
+    USAGE,
+    answering,
+    bodies,
+    clean_environment,
+    event,
+)
 
 COMMANDS = (
     *("system", "image", "file", "params", "model", "retry", "edit", "undo", "clear", "save"),
@@ -165,3 +175,61 @@ def test_no_color_means_no_colours(tmp_path: Path) -> None:
         send(child, "/quit", pexpect.EOF)
         seen += child.before
     assert not any(f"\x1b[{code}" in seen for code in ("1m", "2m", "3", "38", "9"))
+
+
+def saying(*deltas: dict[str, Any], finish: str = "stop") -> Callable[[Request], Reply]:
+    """Answers each turn with these pieces."""
+
+    def reply(request: Request) -> Reply:
+        if request.target != "/v1/chat/completions":
+            return answering(request)
+        end = event({}, finish, usage=USAGE) + DONE
+        return Reply([HEAD, *(event(delta) for delta in deltas), end])
+
+    return reply
+
+
+THINKING = saying({"reasoning_content": "Hard to say."}, {"content": "Done."})
+
+
+def test_reasoning_is_folded_until_it_is_asked_for(tmp_path: Path) -> None:
+    with ReplayServer([THINKING]) as server, chatting(tmp_path, server) as child:
+        send(child, "Hi", r"Thought for \d+ s \(/think shows it\)")
+        child.expect("Done.")
+        send(child, "/think", "Hard to say.")
+        send(child, "/think show", "Reasoning will be shown")
+        send(child, "Again", "Hard to say.")
+        child.expect("Done.")
+        assert "Thought for" not in child.before
+
+
+def test_reasoning_is_told_apart_without_colours_too(tmp_path: Path) -> None:
+    with ReplayServer([THINKING]) as server, chatting(tmp_path, server, NO_COLOR="1") as child:
+        send(child, "Hi", r"\(thinking; /think shows it\)")
+        send(child, "/think show", "Reasoning will be shown")
+        send(child, "Again", r"\(thinking\)\s+Hard to say.\s+\(answer\)\s+Done.")
+
+
+def test_calls_of_tools_are_shown(tmp_path: Path) -> None:
+    function = {"name": "weather", "arguments": '{"city": "Paris"}'}
+    call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+    reply = saying({"tool_calls": [call]}, finish="tool_calls")
+    with ReplayServer([reply]) as server, chatting(tmp_path, server) as child:
+        send(child, "Hi", r"calls weather\({\"city\": \"Paris\"}\)")
+
+
+@pytest.mark.parametrize(
+    ("reply", "advice"),
+    [
+        (json_reply(401, {"detail": "Invalid API key"}), "--api-key KEY"),
+        (json_reply(404, {"x": 1}), r"Does --url point at the root of a TabbyAPI server\?\r"),
+    ],
+    ids=["wrong key", "a server of another kind"],
+)
+def test_a_turn_that_fails_says_what_to_do_and_the_next_can_be_typed(
+    tmp_path: Path, reply: Reply, advice: str
+) -> None:
+    with ReplayServer([reply]) as server, chatting(tmp_path, server) as child:
+        send(child, "Hi", advice)
+        send(child, "/quit", pexpect.EOF)
+        assert "Traceback" not in child.before

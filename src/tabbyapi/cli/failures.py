@@ -101,5 +101,7 @@ def _hint(error: APIError) -> str:
             "The server runs, but holds no such model: 'tabbyapi models list' shows what there "
             "is, 'tabbyapi models load NAME' loads it."
         )
-    hint = error.hint
-    return f"{hint[0].upper()}{hint[1:]}." if hint else ""
+    hint = error.hint.replace("base_url", "--url")
+    if not hint:
+        return ""
+    return hint[0].upper() + hint[1:] + ("" if hint[-1] in ".?!" else ".")
