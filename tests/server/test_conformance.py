@@ -16,7 +16,8 @@ from tabbyapi.server.auth import Keys
 from tabbyapi.server.local import LocalServer
 from tabbyapi.server.settings import Settings
 
-from .conftest import ADMIN, API, Raw, data_events
+from .conftest import ADMIN, API, Raw
+from .shapes import ask, same_answer
 
 SERVED = {
     ("POST", "/v1/chat/completions"),
@@ -81,44 +82,6 @@ def applies(case: Capture) -> bool:
 CASES = [case for case in load().values() if applies(case)]
 
 
-FREE = {"content", "finish_reason", "eos_reason", "stop_str", "reasoning_content", "tool_calls",
-        "prompt_tokens_per_sec", "completion_tokens_per_sec", "top_logprobs", "logging",
-        "prompt_template", "prompt_template_content"}  # fmt: skip
-
-DELTA = {"content", "reasoning_content", "tool_calls"}
-
-# What says how the bytes travelled, and the real server's openness to every origin.
-OTHER_HEADERS = {"date", "content-length", "transfer-encoding", "vary"}
-
-
-def headers_of(headers: Any) -> dict[str, str]:
-    """The headers that a client may act on."""
-    kept = {name.lower(): value for name, value in headers.items()}
-    return {
-        name: value
-        for name, value in kept.items()
-        if name not in OTHER_HEADERS and not name.startswith("access-control-")
-    }
-
-
-def same_shape(ours: Any, theirs: Any, where: str = "") -> None:
-    """Same keys everywhere; same types but where they depend on what was generated."""
-    if isinstance(theirs, dict):
-        assert isinstance(ours, dict), where
-        assert ours.keys() == theirs.keys(), where
-        for key, value in theirs.items():
-            if key == "delta":
-                assert ours[key].keys() <= DELTA
-            elif key not in FREE:
-                same_shape(ours[key], value, f"{where}.{key}")
-    elif isinstance(theirs, list):
-        assert isinstance(ours, list), where
-        if ours and theirs:
-            same_shape(ours[0], theirs[0], f"{where}[0]")
-    else:
-        assert type(ours) is type(theirs), where
-
-
 @pytest.fixture(scope="module")
 def twin(random_model: Path) -> Iterator[Raw]:
     """Our server, set up like the recorded one, with its template."""
@@ -133,35 +96,11 @@ def twin(random_model: Path) -> Iterator[Raw]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_answers_as_the_real_server_did(twin: Raw, case: Capture) -> None:
-    skipped = ("content-length", "connection")
-    headers = {k: v for k, v in case.headers.items() if k.lower() not in skipped}
-    body = case.request_body
-    if case.path == "/v1/chat/completions" and case.status == 200 and body:
-        # The recorded answers were short; ours would fill the context.
-        fields = json.loads(body)
-        if not any(name.startswith("max_") for name in fields):
-            body = json.dumps(fields | {"max_tokens": 60}).encode()
-    answer = twin(case.method, case.path, raw=body, headers=headers)
+    answer = ask(twin, case)
     expected = BETTER.get(case.name, case.status)
     assert answer.status == expected, answer.data[:500]
-    if case.name in BETTER:
-        return
-    ours, theirs = headers_of(answer.headers), headers_of(case.response_headers)
-    assert ours == theirs
-    kind = answer.headers.get("content-type", "")
-    if kind.startswith("text/event-stream"):
-        ours, theirs = data_events(answer.data), data_events(case.body)
-        assert ours[-1] == theirs[-1] == "[DONE]"
-        same_shape(ours[-2], theirs[-2])
-        assert all(e.keys() <= {*theirs[0], "usage"} for e in ours[:-1])
-    elif kind == "application/json":
-        ours, theirs = answer.json(), json.loads(case.body)
-        if case.status >= 400:
-            assert ours == theirs
-        else:
-            same_shape(ours, theirs)
-    else:
-        assert answer.data == case.body
+    if case.name not in BETTER:
+        same_answer(answer, case)
 
 
 def test_enough_cases_are_replayed() -> None:

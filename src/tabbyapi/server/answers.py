@@ -94,5 +94,9 @@ def context_refused(message: str) -> Refused:
 
 def error_event(message: str, *, overflow: bool = False) -> bytes:
     """Shape 4, or shape 3 inside a stream: the event that ends it without `[DONE]`."""
-    body = _overflow(message) if overflow else {"error": {"message": message, "trace": None}}
-    return b"data: " + spaced(body) + b"\r\n\r\n"
+    if overflow:
+        body = spaced(_overflow(message))
+    else:  # compact, unlike all else in the streams of generation
+        known = message.encode("utf-8", "replace").decode()
+        body = msgspec.json.encode({"error": {"message": known, "trace": None}})
+    return b"data: " + body + b"\r\n\r\n"

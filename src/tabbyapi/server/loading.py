@@ -64,12 +64,19 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
             400, "Could not find the model path for load. Check model name or config.yml?"
         )
     news: Mailbox[float] = Mailbox()
+    begun = False
+
+    def progressed(share: float) -> None:
+        nonlocal begun
+        begun = True
+        news.put(share)
+
     options = LoadOptions(
         n_ctx=body.max_seq_len if (body.max_seq_len or 0) > 0 else None,
         vision=body.vision is not False,
         prompt_template=body.prompt_template,
         skip_queue=bool(body.skip_queue),
-        on_progress=news.put,
+        on_progress=progressed,
     )
 
     async def work() -> bool:
@@ -78,8 +85,8 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
             raise EngineError(f"there is no backend {body.backend!r}: leave it out")
         if body.draft_model is not None:
             raise EngineError("draft models are not supported by this server: leave it out")
-        loaded = runtime.loaded
-        return await runtime.switch(path, body.model_name, options) is not loaded
+        await runtime.switch(path, body.model_name, options)
+        return begun
 
     task = runtime.background(work())
     return EventStream(_progress(task, news, runtime), on_close=lambda: None)

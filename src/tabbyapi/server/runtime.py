@@ -38,7 +38,8 @@ class LoadOptions:
     """How to load a model.
 
     `prompt_template` names a file of the templates folder. `skip_queue` ends the answers that
-    are being generated instead of waiting for them. `on_progress` is given shares from 0 to 1.
+    are being generated instead of waiting for them. `on_progress` is given shares from 0 to 1, the
+    first when the load begins, and none if the model is loaded already.
     """
 
     n_ctx: int | None = None
@@ -168,6 +169,8 @@ class Runtime:
     async def load(self, file: ModelFile, options: LoadOptions | None = None) -> Loaded:
         """Load a model in place of the one there is. Raises `EngineError`, `TemplateError`."""
         options = options or LoadOptions()
+        if options.on_progress is not None:
+            options.on_progress(0.0)
         await self.unload()
         settings = self.settings
         n_ctx = file.context(options.n_ctx or settings.n_ctx)
