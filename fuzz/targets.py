@@ -7,14 +7,26 @@ by coverage.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from tabbyapi.errors import APIError, OutputError, StreamError, TabbyError
 from tabbyapi.protocol.answers import decode_answer, error_of_answer
 from tabbyapi.protocol.chat_stream import chat_stream_decoder
+from tabbyapi.protocol.completion_stream import completion_stream_decoder
+from tabbyapi.protocol.load_stream import load_stream_decoder
 from tabbyapi.protocol.sse import SSEDecoder
+from tabbyapi.protocol.stream import StreamDecoder
+from tabbyapi.server.gguf_header import NotAModelError, read_token_types
+from tabbyapi.server.models import open_model
+from tabbyapi.server.toolcalls import ToolCallSplitter
 from tabbyapi.services.chat import chat_call
-from tabbyapi.structured.reading import read
+from tabbyapi.structured.reading import PartialReader, read
+from tabbyapi.transport.chunked import Dechunker
 from tabbyapi.types.messages import user
 
 __all__ = ["TARGETS"]
@@ -38,33 +50,70 @@ def sse_split(data: bytes) -> None:
     """No split of an event stream changes its events."""
     pieces, body = _split(data)
     whole, parts = SSEDecoder(), SSEDecoder()
-    expected = (whole.feed(body) if body else []) + whole.finish()
-    got = [payload for piece in pieces for payload in parts.feed(piece)] + parts.finish()
-    assert got == expected
+    # Not only at the end: each event is given as soon as it is complete.
+    assert [p for piece in pieces for p in parts.feed(piece)] == (whole.feed(body) if body else [])
+    assert parts.finish() == whole.finish()
     assert whole.comments == parts.comments
 
 
-def stream_split(data: bytes) -> None:
-    """A chat stream never raises while it is fed, and no split changes what it gives."""
+def dechunk(data: bytes) -> None:
+    """No split of a chunked body changes what is in it, where it ends, and whether it is sound."""
     pieces, body = _split(data)
     outcomes = []
     for feeding in ([body], pieces):
-        decoder = chat_stream_decoder()
+        framing = Dechunker()
+        content = b"".join(framing.feed(piece) for piece in feeding if piece)
+        outcomes.append((content, framing.done, framing.rest, framing.failure is None))
+        assert not (framing.done and framing.failure)
+    assert outcomes[0] == outcomes[1]
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    framing = Dechunker()
+    assert framing.feed(framed + b"0\r\n\r\nmore") == body
+    assert (framing.done, framing.rest, framing.failure) == (True, b"more", None)
+
+
+def _streamed(data: bytes, new: Callable[[], StreamDecoder[Any, Any]]) -> tuple[list[Any], Any]:
+    """Chunks and response, the same for the whole input and for its pieces."""
+    pieces, body = _split(data)
+    outcomes = []
+    for feeding in ([body], pieces):
+        decoder = new()
         chunks = [chunk for piece in feeding if piece for chunk in decoder.feed(piece)]
         chunks += decoder.finish()
         decoder.assembler.add(chunks)
         assert decoder.error is None or isinstance(decoder.error, StreamError)
         assert decoder.done or decoder.error is not None
         response = decoder.assembler.response()
-        if response is not None:
-            assert response.text == "".join(
-                choice.delta.content or ""
-                for chunk in chunks
-                for choice in chunk.choices
-                if choice.index == response.choices[0].index
-            )
         outcomes.append((chunks, decoder.done, str(decoder.error), response))
     assert outcomes[0] == outcomes[1]
+    return chunks, response
+
+
+def stream_split(data: bytes) -> None:
+    """A chat stream never raises while it is fed, and no split changes what it gives."""
+    chunks, response = _streamed(data, chat_stream_decoder)
+    if response is not None:
+        assert response.text == "".join(
+            choice.delta.content or ""
+            for chunk in chunks
+            for choice in chunk.choices
+            if choice.index == response.choices[0].index
+        )
+
+
+def completion_split(data: bytes) -> None:
+    """The same of a completion stream."""
+    chunks, response = _streamed(data, completion_stream_decoder)
+    if response is not None:
+        for choice in response.choices:
+            said = [c.text for chunk in chunks for c in chunk.choices if c.index == choice.index]
+            assert choice.text == "".join(said)
+
+
+def load_split(data: bytes) -> None:
+    """The same of the progress of a load, whose response is its last step."""
+    steps, last = _streamed(data, load_stream_decoder)
+    assert last == (steps[-1] if steps else None)
 
 
 def error_body(data: bytes) -> None:
@@ -91,10 +140,74 @@ def typed_answer(data: bytes) -> None:
         assert isinstance(read(text, dict[str, list[int]]), dict)
 
 
+def partial_json(data: bytes) -> None:
+    """A text that is JSON in the end is never given up on the way, and comes out whole."""
+    pieces, body = _split(data)
+    text = body.decode("utf-8", "ignore")
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        sound = False
+    else:
+        sound = True
+    reader, last = PartialReader(), None
+    starts = [0]
+    for piece in pieces:
+        starts.append(starts[-1] + len(piece))
+    try:
+        for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+            last = _newer(reader.feed(text[start:end]), last)
+        last = _newer(reader.finish(), last)
+    except OutputError:
+        assert not sound
+    else:
+        assert not sound or last == value
+
+
+def _newer(value: Any, last: Any) -> Any:
+    return last if value is None else value
+
+
+def model_file(data: bytes) -> None:
+    """Any file is a model or is said to be none."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.gguf")
+        path.write_bytes(data)
+        with contextlib.suppress(NotAModelError):
+            file = open_model(path)
+            assert file.context(None) > 0
+            assert isinstance(file.chat_template, str | None)
+        with contextlib.suppress(NotAModelError):
+            read_token_types(path)
+
+
+def tool_markup(data: bytes) -> None:
+    """No split of generated text changes its content and the calls in it."""
+    pieces, body = _split(data)
+    text = body.decode("utf-8", "replace")
+    outcomes = []
+    for size in (len(text) or 1, len(pieces[0]) if pieces else 1):
+        splitter = ToolCallSplitter()
+        parts = [splitter.feed(text[at : at + size]) for at in range(0, len(text), size)]
+        content = "".join([*parts, splitter.finish()])
+        calls = [call["function"] for call in splitter.calls]
+        outcomes.append((content, calls, splitter.seen))
+    assert outcomes[0] == outcomes[1]
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "sse_split": sse_split,
-    "stream_split": stream_split,
-    "error_body": error_body,
-    "plain_answer": plain_answer,
-    "typed_answer": typed_answer,
+    target.__name__: target
+    for target in (
+        sse_split,
+        dechunk,
+        stream_split,
+        completion_split,
+        load_split,
+        error_body,
+        plain_answer,
+        typed_answer,
+        partial_json,
+        model_file,
+        tool_markup,
+    )
 }

@@ -97,6 +97,12 @@ def test_an_event_is_handed_out_as_soon_as_its_blank_line_is_complete(end: bytes
     assert decoder.feed(end + (b":" if end == b"\r" else b"")) == [b"1"]
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\r:", b"\r\n\r:", b"\n\r\n"])
+def test_line_ends_of_another_kind_hold_no_event_back(end: bytes) -> None:
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: 1\r\n\r\ndata: 2" + end) == [b"1", b"2"]
+
+
 def test_line_separators_of_unicode_do_not_end_a_line() -> None:
     text = "one\u2028two\u2029three\x85four\x0bfive".encode()
     assert decode([b"data: " + text + b"\r\n\r\n"]) == [text]

@@ -41,11 +41,15 @@ class _LoadDecoder(StreamDecoder[LoadProgress, LoadProgress]):
         self._complete = False
 
     def feed(self, data: bytes) -> list[LoadProgress]:
+        if self.error is not None:
+            return []
         steps = super().feed(data)
         self._look(steps)
         return steps
 
     def finish(self) -> list[LoadProgress]:
+        if self.error is not None:
+            return []
         steps = super().finish()
         self._look(steps)
         if self.done and not self._complete:

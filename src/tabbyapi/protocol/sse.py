@@ -163,7 +163,8 @@ def _single_lines(data: bytes) -> tuple[list[bytes], bytes, int] | None:
                 runs.append(events)
         whole = b"\r\n\r\n".join(runs)
     payloads = whole[6:].split(b"\r\n\r\ndata: ")
-    joined = b"".join(payloads)  # one search is cheaper than one for each
+    # One search is cheaper than one for each. The rest, too, may hold an event, in other line ends.
+    joined = b"".join([*payloads, rest])
     if b"\n" in joined or b"\r" in joined:
         return None
     return payloads, rest, comments

@@ -6,6 +6,7 @@ skipped, not kept. Cost: a few milliseconds for a vocabulary of 150,000.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,12 +32,21 @@ class NotAModelError(ValueError):
 class _Reader:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self.file, self.path = file, path
+        self._size = os.fstat(file.fileno()).st_size
 
     def take(self, size: int) -> bytes:
         data = self.file.read(size) if size <= _LONGEST else b""
         if len(data) != size:
-            raise NotAModelError(f"{self.path} is cut off or broken: its header ends too early")
+            raise self._short()
         return data
+
+    def skip(self, size: int) -> None:
+        if size > self._size - self.file.tell():
+            raise self._short()
+        self.file.seek(size, os.SEEK_CUR)
+
+    def _short(self) -> NotAModelError:
+        return NotAModelError(f"{self.path} is cut off or broken: its header ends too early")
 
     def number(self, code: str) -> Any:
         return struct.unpack("<" + code, self.take(struct.calcsize("<" + code)))[0]
@@ -46,10 +56,11 @@ class _Reader:
 
     def integers(self) -> list[int]:
         item, count = self.number("I"), self.number("Q")
-        if item not in _SCALARS:
-            raise NotAModelError(f"{self.path} is broken: token types that are no numbers")
-        data = self.take(struct.calcsize("<" + _SCALARS[item]) * count)
-        return [int(number) for (number,) in struct.iter_unpack("<" + _SCALARS[item], data)]
+        code = _SCALARS.get(item, "f")
+        if code in "fd":
+            raise NotAModelError(f"{self.path} is broken: token types that are no integers")
+        data = self.take(struct.calcsize("<" + code) * count)
+        return [int(number) for (number,) in struct.iter_unpack("<" + code, data)]
 
     def value(self, kind: int) -> Any:
         if kind == _STRING:
@@ -57,14 +68,19 @@ class _Reader:
         if kind == _ARRAY:
             item, count = self.number("I"), self.number("Q")
             if item in _SCALARS:
-                self.file.seek(struct.calcsize("<" + _SCALARS[item]) * count, 1)
-            else:
+                self.skip(struct.calcsize("<" + _SCALARS[item]) * count)
+            elif item == _STRING:
                 for _ in range(count):
-                    self.value(item)
+                    self.skip(self.number("Q"))
+            else:
+                raise self._unknown(item)
             return None
         if kind not in _SCALARS:
-            raise NotAModelError(f"{self.path} is broken: unknown value type {kind} in its header")
+            raise self._unknown(kind)
         return self.number(_SCALARS[kind])
+
+    def _unknown(self, kind: int) -> NotAModelError:
+        return NotAModelError(f"{self.path} is broken: unknown value type {kind} in its header")
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -40,12 +40,14 @@ def open_model(path: Path, name: str | None = None) -> ModelFile:
     header: dict[str, Any] = read_header(path)
     architecture = header.get("general.architecture", "")
     title = str(header.get("general.name") or path.stem)
+    context = header.get(f"{architecture}.context_length")
+    template = header.get("tokenizer.chat_template")
     return ModelFile(
         path=path,
         name=name or path.stem,
         title=title,
-        trained_context=int(header.get(f"{architecture}.context_length") or 0),
-        chat_template=header.get("tokenizer.chat_template"),
+        trained_context=context if isinstance(context, int) and context > 0 else 0,
+        chat_template=template if isinstance(template, str) else None,
         pools=f"{architecture}.pooling_type" in header,
         is_demo=path == default_model(),
     )

@@ -1,0 +1,74 @@
+"""What a model file's header says is not trusted: it is read within the file, or refused."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from tabbyapi.server.gguf_header import NotAModelError, read_header, read_token_types
+from tabbyapi.server.models import open_model
+
+UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
+
+
+def text(value: bytes) -> bytes:
+    return struct.pack("<Q", len(value)) + value
+
+
+def entry(key: bytes, kind: int, value: bytes) -> bytes:
+    return text(key) + struct.pack("<I", kind) + value
+
+
+def array(kind: int, count: int, items: bytes = b"") -> bytes:
+    return struct.pack("<IQ", kind, count) + items
+
+
+def file_of(folder: Path, *entries: bytes) -> Path:
+    path = folder / "model.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries)) + b"".join(entries))
+    return path
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        entry(b"a", ARRAY, array(UINT32, 2**63)),
+        entry(b"a", ARRAY, array(UINT32, 2**62)),
+        entry(b"a", ARRAY, array(STRING, 2**63, text(b"x"))),
+        entry(b"a", ARRAY, array(STRING, 1, struct.pack("<Q", 2**64 - 1))),
+        entry(b"a", ARRAY, array(ARRAY, 1) * 100_000),
+        entry(b"a", STRING, struct.pack("<Q", 2**40)),
+        entry(b"a", 99, b""),
+    ],
+    ids=["numbers", "fewer_numbers", "strings", "a_string_of_many", "nested", "a_string", "kind"],
+)
+def test_a_header_that_reaches_beyond_its_file_is_refused(tmp_path: Path, lie: bytes) -> None:
+    path = file_of(tmp_path, lie)
+    for reader in (read_header, read_token_types, open_model):
+        with pytest.raises(NotAModelError, match=r"cut off|broken"):
+            reader(path)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [array(FLOAT32, 1, struct.pack("<f", float("nan"))), array(5, 9)],
+    ids=["no_integers", "too_few"],
+)
+def test_token_types_that_are_none_are_refused(tmp_path: Path, items: bytes) -> None:
+    with pytest.raises(NotAModelError):
+        read_token_types(file_of(tmp_path, entry(b"tokenizer.ggml.token_type", ARRAY, items)))
+
+
+def test_entries_of_another_type_count_as_missing(tmp_path: Path) -> None:
+    path = file_of(
+        tmp_path,
+        entry(b"general.architecture", STRING, text(b"llama")),
+        entry(b"general.name", UINT32, struct.pack("<I", 7)),
+        entry(b"llama.context_length", FLOAT32, struct.pack("<f", float("inf"))),
+        entry(b"tokenizer.chat_template", UINT32, struct.pack("<I", 7)),
+    )
+    model = open_model(path)
+    assert (model.title, model.trained_context, model.chat_template) == ("7", 0, None)
+    assert model.context(None) == 4096
