@@ -12,8 +12,8 @@ import pytest
 import tabbyapi
 
 from .conftest import Twin
+from .replies import ANSWER, DONE, GOOD, STREAM_HEAD, framed, quick, text_event
 from .scripted import Peer, ScriptedServer
-from .test_network import ANSWER, DONE, GOOD, STREAM_HEAD, framed, quick, text_event
 
 # No test waits for this: it is what a fault that goes unnoticed would take.
 LONG = tabbyapi.Timeout(idle=20)

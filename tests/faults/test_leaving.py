@@ -18,7 +18,7 @@ from tests.support.replay import ReplayServer
 import tabbyapi
 from tabbyapi import user
 
-from .test_network import DONE, GOOD, streamed, text_event
+from .replies import DONE, GOOD, streamed, text_event
 
 ENDLESS = streamed(text_event("first"), end=False, then="hang")
 WHOLE = streamed(text_event("a"), text_event("b"), DONE)

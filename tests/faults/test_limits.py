@@ -11,8 +11,8 @@ import tabbyapi
 from tabbyapi import Limits
 
 from .conftest import Twin
+from .replies import ANSWER, DONE, GOOD, STREAM_HEAD, framed, streamed, text_event
 from .scripted import Peer, ScriptedServer
-from .test_network import ANSWER, DONE, GOOD, STREAM_HEAD, framed, streamed, text_event
 
 
 def test_a_body_beyond_the_limit_is_given_up(twin: Twin) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import pytest
@@ -11,60 +10,7 @@ from tests.support.replay import ReplayServer, Reply, json_reply
 import tabbyapi
 
 from .conftest import KEY, Twin
-
-ANSWER = {
-    "id": "cmpl-1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [
-        {
-            "index": 0,
-            "finish_reason": "stop",
-            "eos_reason": "stop_token",
-            "message": {"role": "assistant", "content": "fine"},
-        }
-    ],
-    "usage": None,
-}
-GOOD = json_reply(200, ANSWER)
-STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-    b"transfer-encoding: chunked\r\n\r\n"
-)
-DONE = b"data: [DONE]\r\n\r\n"
-
-
-def framed(*payloads: bytes) -> list[bytes]:
-    """HTTP chunks."""
-    return [b"%x\r\n%s\r\n" % (len(p), p) for p in payloads]
-
-
-def text_event(text: str) -> bytes:
-    return (
-        b'data: {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, '
-        b'"model": "m", "choices": [{"index": 0, "delta": {"content": "%s"}, '
-        b'"finish_reason": null}]}\r\n\r\n' % text.encode()
-    )
-
-
-def streamed(*payloads: bytes, end: bool = True, **reply: Any) -> Reply:
-    pieces = [STREAM_HEAD, *framed(*payloads)]
-    if end:
-        pieces.append(b"0\r\n\r\n")
-    return Reply(pieces, **reply)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def quick(retries: int = 2) -> tabbyapi.RetryPolicy:
-    return tabbyapi.RetryPolicy(max_retries=retries, base_delay=0.001)
-
+from .replies import ANSWER, GOOD, free_port, quick
 
 # ------------------------------------------------------------------------- connecting
 
@@ -267,130 +213,6 @@ def test_interim_answers_are_passed_over(twin: Twin) -> None:
 def test_broken_http_is_an_error(twin: Twin, head: bytes) -> None:
     with ReplayServer(Reply([head], "close")) as server, pytest.raises(tabbyapi.RequestError):
         twin.create(server.url, retry=0)
-
-
-# --------------------------------------------------------------------------- streams
-
-
-def test_a_stream_leaves_its_connection_for_the_next_request(twin: Twin) -> None:
-    with ReplayServer(streamed(text_event("a"), text_event("b"), DONE)) as server:
-        outcome = twin.stream(server.url, times=3)
-    assert outcome.error is None
-    assert outcome.texts == ["a", "b"]
-    assert {request.connection for request in server.requests} == {0}
-
-
-def test_chunks_arrive_although_others_share_their_http_chunk(twin: Twin) -> None:
-    both = text_event("a") + text_event("b") + b": ping - 1\r\n\r\n" + text_event("c") + DONE
-    with ReplayServer(streamed(both)) as server:
-        assert twin.stream(server.url).texts == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize("then", ["close", "reset"])
-def test_a_cut_stream_gives_back_what_had_arrived(twin: Twin, then: Any) -> None:
-    reply = streamed(text_event("half an "), text_event("answer"), end=False, then=then, pause=0.01)
-    with ReplayServer(reply) as server:
-        outcome = twin.stream(server.url)
-    assert isinstance(outcome.error, tabbyapi.StreamInterruptedError)
-    assert outcome.texts == ["half an ", "answer"]
-    assert outcome.error.partial.text == "half an answer"
-    assert len(server.requests) == 1
-
-
-def test_a_stream_that_ends_without_done_is_not_complete(twin: Twin) -> None:
-    with ReplayServer(streamed(text_event("almost"))) as server:
-        outcome = twin.stream(server.url)
-    assert isinstance(outcome.error, tabbyapi.StreamInterruptedError)
-    assert "[DONE]" in str(outcome.error)
-    assert outcome.error.partial.text == "almost"
-
-
-@pytest.mark.parametrize(
-    "event",
-    [b"data: {not json}\r\n\r\n", b'data: {"choices": 7}\r\n\r\n', b'data: "\xff"\r\n\r\n'],
-    ids=["no JSON", "another shape", "bad UTF-8"],
-)
-def test_an_event_that_is_no_chunk_ends_the_stream_with_what_came_before(
-    twin: Twin, event: bytes
-) -> None:
-    with ReplayServer(streamed(text_event("good"), event, text_event("bad"), DONE)) as server:
-        outcome = twin.stream(server.url)
-    assert isinstance(outcome.error, tabbyapi.StreamError)
-    assert outcome.texts == ["good"]
-    assert outcome.error.partial.text == "good"
-
-
-def test_what_follows_done_is_ignored(twin: Twin) -> None:
-    with ReplayServer(streamed(text_event("a"), DONE, text_event("b"))) as server:
-        outcome = twin.stream(server.url, times=2)
-    assert outcome.error is None
-    assert outcome.texts == ["a"]
-
-
-def test_a_stream_that_stays_open_after_done_is_complete_all_the_same(twin: Twin) -> None:
-    with ReplayServer(streamed(text_event("a"), DONE, end=False, then="hang")) as server:
-        outcome = twin.stream(server.url)
-    assert outcome.error is None
-    assert outcome.response.text == "a"
-
-
-def test_a_stream_without_framing_is_read_as_it_arrives(twin: Twin) -> None:
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-    reply = Reply([head, text_event("a"), text_event("b"), DONE], "close", pause=0.01)
-    with ReplayServer(reply) as server:
-        assert twin.stream(server.url).texts == ["a", "b"]
-
-
-# ---------------------------------------------------------------------------- silence
-
-
-def test_no_answer_within_the_total_is_a_timeout(twin: Twin) -> None:
-    with (
-        ReplayServer(Reply([], "hang")) as server,
-        pytest.raises(tabbyapi.RequestTimeout, match=r"0\.2 s") as caught,
-    ):
-        twin.create(server.url, timeout=0.2, retry=quick())
-    assert isinstance(caught.value, TimeoutError)
-    assert len(server.requests) == 1
-
-
-def test_a_dripping_answer_does_not_outlive_the_total(twin: Twin) -> None:
-    whole = b"".join(GOOD.pieces)
-    drops = Reply([whole[i : i + 1] for i in range(len(whole))], pause=0.02)
-    with ReplayServer(drops) as server, pytest.raises(tabbyapi.RequestTimeout):
-        twin.create(server.url, timeout=0.3)
-
-
-def test_silence_in_a_stream_is_a_timeout_with_what_had_arrived(twin: Twin) -> None:
-    reply = streamed(text_event("so far"), end=False, then="hang")
-    with ReplayServer(reply) as server:
-        outcome = twin.stream(server.url, timeout=tabbyapi.Timeout(idle=0.2))
-        assert server.left.wait(5)
-    assert isinstance(outcome.error, tabbyapi.StreamTimeout)
-    assert isinstance(outcome.error, TimeoutError)
-    assert outcome.error.partial.text == "so far"
-    assert "no pings" in str(outcome.error)
-
-
-def test_pings_do_not_count_as_data(twin: Twin) -> None:
-    pings = [b": ping - now\r\n\r\n"] * 100
-    reply = streamed(text_event("so far"), *pings, end=False, then="hang", pause=0.02)
-    with ReplayServer(reply) as server:
-        outcome = twin.stream(server.url, timeout=tabbyapi.Timeout(idle=0.2))
-        assert server.left.wait(5)
-    assert isinstance(outcome.error, tabbyapi.StreamTimeout)
-    assert "still sends pings" in str(outcome.error)
-    assert outcome.error.partial.text == "so far"
-
-
-def test_a_stream_does_not_outlive_the_total(twin: Twin) -> None:
-    events = [text_event("x")] * 200
-    with ReplayServer(streamed(*events, pause=0.01)) as server:
-        outcome = twin.stream(server.url, timeout=tabbyapi.Timeout(total=0.3))
-    assert isinstance(outcome.error, tabbyapi.StreamTimeout)
-    assert "timeout.total" in str(outcome.error)
-    assert 0 < len(outcome.texts) < 200
-    assert outcome.error.partial.text == "x" * len(outcome.texts)
 
 
 # ------------------------------------------------------------------------------- keys

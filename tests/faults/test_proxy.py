@@ -10,8 +10,8 @@ from tests.support.replay import ReplayServer, json_reply
 import tabbyapi
 
 from .conftest import Twin
+from .replies import ANSWER, DONE, GOOD, STREAM_HEAD, framed, quick, streamed, text_event
 from .scripted import FaultProxy
-from .test_network import ANSWER, DONE, GOOD, STREAM_HEAD, framed, quick, streamed, text_event
 
 TEXTS = ["Once ", "upon ", "a time", "."]
 TALE = streamed(*(text_event(text) for text in TEXTS), DONE)

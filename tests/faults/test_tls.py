@@ -17,8 +17,8 @@ import tabbyapi
 from tabbyapi import user
 
 from .conftest import KEY, Twin
+from .replies import DONE, GOOD, STREAM_HEAD, framed, text_event
 from .scripted import Peer, ScriptedServer
-from .test_network import DONE, GOOD, STREAM_HEAD, framed, text_event
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate")
 
