@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import urllib3
+from uvicorn.loops.auto import auto_loop_factory
 
 import tabbyapi
 from tabbyapi.server.engine import Engine, EngineDied, EngineError, EngineSpec
@@ -188,6 +190,28 @@ def test_a_load_that_is_struck_down_is_told(random_model: Path) -> None:
             await start
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("loops", [asyncio.new_event_loop, auto_loop_factory()])
+def test_an_engine_that_is_dead_before_it_is_told_anything_is_told_of(
+    random_model: Path, monkeypatch: pytest.MonkeyPatch, loops: Callable[[], Any] | None
+) -> None:
+    create = asyncio.create_subprocess_exec
+
+    async def killed(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await create(*arguments, **options)
+        process.kill()
+        await process.wait()
+        await asyncio.sleep(0)  # so that its pipes are closed
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", killed)
+    engine = Engine(EngineSpec(random_model, n_ctx=512, slots=1, threads=1))
+    with (
+        asyncio.Runner(loop_factory=loops) as runner,
+        pytest.raises(EngineError, match="status -9 while loading"),
+    ):
+        runner.run(engine.start())
 
 
 def test_leaving_stops_the_engine_within_a_few_tokens(random_model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ def test_a_body_beyond_the_limits_is_refused(
 )
 def test_a_field_beyond_its_limit_is_named(http: Raw, fields: dict[str, Any], reason: str) -> None:
     assert reason in refused(http, fields)
+
+
+def test_a_token_of_thousands_of_digits_is_none(http: Raw) -> None:
+    assert http.chat(banned_tokens="1, 2, x, " + "9" * 5000, max_tokens=2)["choices"]
+
+
+def test_texts_to_encode_and_to_embed_are_bounded(http: Raw, local_server: LocalServer) -> None:
+    answer = http("POST", "/v1/token/encode", {"text": "x" * 1_048_577})
+    assert answer.status == 400
+    assert "1,048,577 characters; this server encodes 1,048,576 at once" in answer.json()["detail"]
+    embedding = Raw(local_server, http.pool)
+    headers = {"X-Api-Key": local_server.api_key, "Content-Type": "application/json"}
+    answer = embedding("POST", "/v1/embeddings", {"input": "x" * 3_000_000}, headers=headers)
+    assert answer.status == 400
+    assert "3,000,000 characters" in answer.json()["error"]["message"]
+
+
+def test_long_texts_are_encoded_in_turn_and_others_do_not_wait_for_them(http: Raw) -> None:
+    text = "<|im_end|>" * 10_000
+    with ThreadPoolExecutor(6) as many:
+        asked = [many.submit(http, "POST", "/v1/token/encode", {"text": text}) for _ in range(6)]
+        assert http.chat(max_tokens=1)["choices"]
+        assert [each.result().json()["length"] for each in asked] == [10_000] * 6
 
 
 def test_what_anyone_asks_for_is_within_the_limits() -> None:
@@ -170,6 +194,11 @@ def test_a_hostile_constraint_is_kept_or_refused(http: Raw, name: str) -> None:
         assert field in reason or "too hard to keep" in reason
     assert http("GET", "/health").status == 200
     assert http.chat(max_tokens=1)["choices"][0]["eos_reason"] == "max_new_tokens"
+
+
+def test_a_schema_that_refers_to_itself_alone_is_said_to_fit_nothing(http: Raw) -> None:
+    reason = refused(http, {"json_schema": {"$ref": "#"}})
+    assert reason == "json_schema cannot be enforced: no text can ever fit it"
 
 
 def test_a_constraint_that_the_engine_gives_up_is_never_lost_in_silence(http: Raw) -> None:

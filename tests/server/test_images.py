@@ -221,7 +221,17 @@ def test_a_server_that_does_not_answer_is_named(open_client: tabbyapi.Client) ->
         ask(open_client, "http://127.0.0.1:1/red.png")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+    ],
+)
 def test_private_addresses_are_not_fetched_by_default(
     client: tabbyapi.Client, site: str, host: str
 ) -> None:

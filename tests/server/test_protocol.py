@@ -123,6 +123,8 @@ def test_a_body_without_its_content_type_is_a_string(http: Raw) -> None:
     [
         b'{"messages": [{"content": "\\ud800"}]}',
         b'{"messages": [{"content": "\xff"}]}',
+        b'{"messages": [{"content": "\xed\xa0\x80"}]}',  # half a character, as it is
+        '{"messages": [{"content": "x"}]}'.encode("utf-16"),
         b"[" * 100_000,
         b'{"json_schema": ' + b"[" * 500 + b"]" * 500 + b"}",
         b'{"max_tokens": ' + b"9" * 5000 + b"}",

@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import PlainTextResponse, Response
 
 __all__ = [
+    "JSON",
     "ClientGone",
     "Refused",
     "busy",

@@ -41,7 +41,8 @@ async def read_json(request: Request, settings: Settings, authorize: Callable[[]
         # Taken for a string, which no route wants: the answer says what was read.
         return raw.decode(errors="replace")
     try:
-        value = json.loads(raw, parse_constant=_no_number)
+        # Decoded here: json would take UTF-16, and halves of characters, for text.
+        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_no_number)
         _check_text(value, raw)
         _check_shape(value, raw, settings)
     except json.JSONDecodeError as error:
@@ -61,9 +62,12 @@ async def _read(request: Request, settings: Settings, authorize: Callable[[], No
     size, most = 0, settings.max_body_bytes
     clock = asyncio.get_running_loop().time
     begin = clock()
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > _STRANGERS_BYTES:
+    length = request.headers.get("content-length", "")
+    declared = int(length) if length.isdecimal() else 0
+    if declared > _STRANGERS_BYTES:
         authorize()
+    if declared > 4 * most:
+        raise _too_large(most)
     try:
         async with asyncio.timeout(settings.body_timeout) as limit:
             async for part in request.stream():
@@ -79,8 +83,12 @@ async def _read(request: Request, settings: Settings, authorize: Callable[[], No
     except TimeoutError:
         raise Refused(408, "The body did not arrive in time.", headers=_CLOSE) from None
     if size > most:
-        raise Refused(413, f"The body is larger than {most} bytes.", headers=_CLOSE)
+        raise _too_large(most)
     return b"".join(parts)
+
+
+def _too_large(most: int) -> Refused:
+    return Refused(413, f"The body is larger than {most} bytes.", headers=_CLOSE)
 
 
 def _no_number(name: str) -> float:

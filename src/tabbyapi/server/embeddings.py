@@ -19,6 +19,7 @@ from .auth import permission
 from .engine import EngineDied, EngineError, EngineRefusal
 from .gguf_header import NotAModelError
 from .info import model_card
+from .jobs import LONGEST_TOKEN
 from .library import find_gguf, gguf_names
 from .runtime import Runtime
 from .sse import unless_gone
@@ -69,6 +70,13 @@ async def embeddings(request: Request, body: EmbeddingsRequest, runtime: Runtime
         raise Refused(400, "There is nothing to embed: an input is empty.")
     if len(texts) > _MOST_INPUTS:
         raise Refused(400, f"There are {len(texts)} inputs; this server takes {_MOST_INPUTS}.")
+    most = model.engine.spec.n_ctx * LONGEST_TOKEN
+    longest = max(map(len, texts))
+    if longest > most:
+        raise context_refused(
+            f"An input is too long for {model.file.name}: {longest:,} characters, which are more "
+            f"than {model.engine.spec.n_ctx} tokens in any case"
+        )
     form = "base64" if body.encoding_format == "base64" else "float"
     runtime.gate.enter()
     try:

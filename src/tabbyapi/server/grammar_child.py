@@ -45,7 +45,9 @@ def _problem(lark: str, tokenizer: Any) -> str:
     matcher = LLMatcher(tokenizer, grammar)
     if not matcher.is_error():
         matcher.compute_bitmask()
-    return str(matcher.get_error())
+    problem = str(matcher.get_error())
+    # What llguidance says of a grammar without any text.
+    return "no text can ever fit it" if problem.startswith("NoExtensionBias") else problem
 
 
 def _say(text: str) -> None:

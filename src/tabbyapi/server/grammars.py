@@ -18,6 +18,7 @@ __all__ = ["Grammar", "GrammarChecker"]
 
 _SECONDS = 2.0
 _REMEMBERED = 256
+_TOO_LARGE = "checking it takes too much memory"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class GrammarChecker:
         async with self._turn:
             problem = self._known.get(grammar.text)
             if problem is None:
-                problem = self._known[grammar.text] = await self._ask(grammar.text)
+                problem, lasting = await self._ask(grammar.text)
+                if lasting:
+                    self._known[grammar.text] = problem
                 if len(self._known) > _REMEMBERED:
                     self._known.popitem(last=False)
             else:
@@ -59,8 +62,10 @@ class GrammarChecker:
             # asyncio leaves the pipes' transports to the garbage collector otherwise.
             process._transport.close()  # type: ignore[attr-defined]
 
-    async def _ask(self, grammar: str) -> str:
-        """What is wrong with the grammar, "" if nothing."""
+    async def _ask(self, grammar: str) -> tuple[str, bool]:
+        """What is wrong with the grammar, "" if nothing, and whether it is bound to stay so."""
+        if self._process is not None and self._process.returncode is not None:
+            await self.close()  # it was killed by somebody else
         process = self._process or await self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -71,11 +76,11 @@ class GrammarChecker:
                 await process.stdin.drain()
                 line = await process.stdout.readline()
             answered = bool(line)
-            return str(json.loads(line)) if line else "checking it takes too much memory"
-        except TimeoutError:
-            return f"checking it takes more than {_SECONDS:g} s"
-        except (BrokenPipeError, ConnectionResetError):
-            return "checking it takes too much memory"
+            return (str(json.loads(line)), True) if line else (_TOO_LARGE, True)
+        except TimeoutError:  # perhaps only because the machine is busy
+            return f"checking it takes more than {_SECONDS:g} s", False
+        except (BrokenPipeError, ConnectionResetError, RuntimeError):  # the last is uvloop's
+            return _TOO_LARGE, False
         finally:
             if not answered:  # a late answer would be taken for the next one's
                 await self.close()

@@ -87,15 +87,25 @@ def _png(data: bytes) -> bytes:
 # ------------------------------------------------------------------------------- fetching
 
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
 class _Private(OSError):
     """An address that is not on the public internet."""
 
 
 def _check(address: str) -> None:
     ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    if not (mapped or ip).is_global:
+    inner = _inner(ip) if isinstance(ip, ipaddress.IPv6Address) else None
+    if not (inner or ip).is_global:
         raise _Private(address)
+
+
+def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The address of the older kind that one of the newer kind leads to."""
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 class _PublicResolver(AbstractResolver):

@@ -13,9 +13,9 @@ from .requests import GenerationRequest
 from .runtime import Loaded, Runtime
 from .sampling import sampling_parameters, stop_conditions
 
-__all__ = ["make_job", "several"]
+__all__ = ["LONGEST_TOKEN", "make_job", "several"]
 
-_LONGEST_TOKEN = 256  # characters; longer texts need not be encoded to know that they are too long
+LONGEST_TOKEN = 256  # characters; longer texts need not be encoded to know that they are too long
 
 
 async def make_job(
@@ -40,7 +40,7 @@ async def make_job(
     banned = [text for text in banned or () if text]
     if banned and grammar is not None:
         raise Refused(400, "banned_strings cannot be combined with a schema, pattern or grammar")
-    if len(text) > loaded.n_ctx * _LONGEST_TOKEN:
+    if len(text) > loaded.n_ctx * LONGEST_TOKEN:
         raise context_refused(
             f"Prompt length ({len(text)} characters) exceeds the available context size of "
             f"{loaded.n_ctx} tokens"

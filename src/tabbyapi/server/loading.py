@@ -45,7 +45,7 @@ class LoadRequest(BaseModel):
 
     model_name: str
     backend: str | None = None
-    max_seq_len: Annotated[int, Field(ge=-1)] | None = None
+    max_seq_len: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
     cache_size: Annotated[int, Field(multiple_of=256)] | None = None
     cache_mode: str | None = None
     prompt_template: str | None = None

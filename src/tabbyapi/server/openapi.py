@@ -20,7 +20,7 @@ from ..types.models import LoadProgress, ModelCard, ModelList, ServerProps
 from ..types.sampling import SamplerOverrides
 from ..types.templates import TemplateList
 from ..types.tokens import TokenDecodeResponse, TokenEncodeResponse
-from .answers import json_answer
+from .answers import JSON, json_answer
 from .auth import Access
 from .routing import Served
 from .runtime import Runtime
@@ -106,8 +106,11 @@ _FIELD_ERRORS = {
 
 
 async def openapi(request: Request, _: Runtime) -> Response:
-    """The document."""
-    return json_answer(describe(request.app.routes))
+    """The document. It takes long to make, and anyone may ask, so it is made once."""
+    state = request.app.state
+    if not hasattr(state, "description"):
+        state.description = json_answer(describe(request.app.routes)).body
+    return Response(state.description, media_type=JSON)
 
 
 def describe(routes: Iterable[BaseRoute]) -> dict[str, Any]:

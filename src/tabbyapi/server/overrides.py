@@ -58,11 +58,12 @@ class Overrides:
             ) from None
         self.listed, self._values = listed, {}
         self.preset = preset or self.preset  # it goes on being named, as on TabbyAPI
+        unknown = [field for field in values if field not in SamplerRequest.model_fields]
+        if unknown:
+            shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+            log.warning("the sampler override of %s does nothing: no field has that name", shown)
         for field, value in values.items():
             if field not in SamplerRequest.model_fields:
-                log.warning(
-                    "the sampler override of %s does nothing: no field has that name", field
-                )
                 continue
             try:
                 checked = SamplerRequest.model_validate({field: value.override})

@@ -53,7 +53,9 @@ _NEUTRAL: dict[str, Any] = {
 def token_ids(value: list[int] | str | None) -> list[int]:
     """Token ids of a list, or of a comma-separated string whose other parts are dropped."""
     if isinstance(value, str):
-        return [int(part) for part in value.split(",") if part.strip().isdecimal()]
+        parts = [part.strip() for part in value.split(",")]
+        # None has more digits, and int() takes a few thousand at most.
+        return [int(part) for part in parts if part.isdecimal() and len(part) <= 10]
     return list(value or ())
 
 

@@ -19,6 +19,9 @@ from .templates import TemplateError
 __all__ = ["DecodeRequest", "EncodeRequest", "decode", "encode"]
 
 
+_MOST_CHARACTERS = 1_048_576
+
+
 class _Common(BaseModel):
     add_bos_token: bool | None = True
     encode_special_tokens: bool | None = True
@@ -44,6 +47,9 @@ async def encode(_: Request, body: EncodeRequest, runtime: Runtime) -> ASGIApp:
     """Token ids of a text or of messages, without the opening of the assistant's turn."""
     loaded = runtime.model()
     text = body.text if isinstance(body.text, str) else _rendered(body, loaded)
+    if len(text) > _MOST_CHARACTERS:
+        most = f"this server encodes {_MOST_CHARACTERS:,} at once"
+        raise Refused(400, f"The text comes to {len(text):,} characters; {most}: send it in parts.")
     # A template that writes the BOS token itself must not get a second one.
     has_bos = bool(loaded.bos) and text.startswith(loaded.bos)
     try:

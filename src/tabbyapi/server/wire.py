@@ -1,19 +1,22 @@
 """The connection's side of HTTP: how long a client may take, and how many may be connected.
 
 Uvicorn parses; what it leaves open is bounded here: heads that never end, sockets that say
-nothing, clients that do not read, peers that vanished, and too many connections.
+nothing, clients that do not read, peers that vanished, too many connections, and too many
+requests sent ahead on one. Offers to speak another protocol are passed over, as HTTP has it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from httptools import HttpRequestParser
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from .answers import busy, json_answer
 from .settings import Settings
@@ -22,6 +25,8 @@ __all__ = ["protocol"]
 
 _MOST_HEAD_BYTES = 64 * 1024
 _MOST_HEADERS = 1000  # with those that may follow a body
+_MOST_AHEAD = 32  # requests that are sent before the answer to the first
+_UPGRADING = (b"upgrade", b"http2-settings")
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, tries
 
 
@@ -39,6 +44,8 @@ class _Protocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._unwanted_bytes = 0
+        self._received = b""
+        self._running: RequestResponseCycle | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -56,6 +63,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         _cancel(self._head_timer)
         _cancel(self._stall_timer)
+        self._tell_it_is_lost()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -68,7 +76,9 @@ class _Protocol(HttpToolsProtocol):
             if self._unwanted_bytes > self._settings.max_body_bytes:
                 self.transport.abort()
                 return
+        self._received = data
         super().data_received(data)
+        self._received = b""
         if self.headers and len(self.headers) > _MOST_HEADERS:
             self.transport.abort()
             return
@@ -81,6 +91,43 @@ class _Protocol(HttpToolsProtocol):
         _cancel(self._head_timer)
         self._head_timer = None
         super().on_headers_complete()
+        if len(self.pipeline) > _MOST_AHEAD:
+            self._tell_it_is_lost()
+            self.transport.abort()
+            raise ConnectionAbortedError  # ends the parsing of what else has been received
+
+    def _should_upgrade(self) -> bool:
+        """Whether `handle_websocket_upgrade` is to deal with the request, and nothing else."""
+        return self.parser.should_upgrade() and self.scope["method"] != "CONNECT"
+
+    def handle_websocket_upgrade(self) -> None:
+        """Take the request for the plain one it is without its offer, and its body for a body."""
+        offer = sys.exception()  # the parser's, which holds where it stopped
+        assert offer is not None
+        rest = self._received[offer.args[0] :]
+        method, version = self.scope["method"], self.scope["http_version"]
+        head = [method.encode(), b" ", self.url, b" HTTP/", version.encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name not in _UPGRADING:
+                head += [name, b": ", value, b"\r\n"]
+        self._received = b"".join([*head, b"\r\n", rest])
+        # A new one, which has not been told that the connection closes after the request.
+        self.parser = HttpRequestParser(self)
+        super().data_received(self._received)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _tell_it_is_lost(self) -> None:
+        """Uvicorn tells the request that came last, which may still wait for its turn."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

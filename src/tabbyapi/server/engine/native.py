@@ -6,6 +6,7 @@ what cancels a generation. Cost of a chunk: one typed decode of the fields we ne
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -100,6 +101,7 @@ class Event(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(Event).decode
 _NEVER = aiohttp.ClientTimeout(total=None)
+_LONG = 65_536  # characters of a text that is encoded in its turn
 
 
 class Native:
@@ -116,6 +118,7 @@ class Native:
         self._session = aiohttp.ClientSession(
             connector=connector, headers=headers, timeout=_NEVER, auto_decompress=False
         )
+        self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -148,10 +151,31 @@ class Native:
         return raw
 
     async def tokenize(self, text: str, *, special: bool = True, bos: bool = True) -> list[int]:
-        """Token ids of a text; `special` reads markup such as `<|im_end|>` as one token."""
-        body = {"content": text, "add_special": bos, "parse_special": special}
+        """Token ids of a text; `special` reads markup such as `<|im_end|>` as one token.
+
+        Long texts are encoded one after another: full of markup, a megabyte takes the engine ten
+        seconds, and its threads, which it cannot be made to stop, are few.
+        """
+        work = self._tokenize({"content": text, "add_special": bos, "parse_special": special})
+        if len(text) < _LONG:
+            return await work
+        try:
+            await self._turn.acquire()
+        except BaseException:
+            work.close()
+            raise
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(self._next_turn)
+        return await asyncio.shield(task)
+
+    async def _tokenize(self, body: dict[str, Any]) -> list[int]:
         tokens: list[int] = (await self.post("/tokenize", body))["tokens"]
         return tokens
+
+    def _next_turn(self, done: asyncio.Task[list[int]]) -> None:
+        self._turn.release()
+        if not done.cancelled():
+            done.exception()  # which is nobody's if its client has left
 
     async def complete(self, payload: dict[str, Any]) -> AsyncGenerator[list[Event], None]:
         """Generate; yields the events of each network read. Close it to cancel.

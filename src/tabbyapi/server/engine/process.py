@@ -174,7 +174,8 @@ class Engine:
         assert process.stderr is not None
         stderr = asyncio.create_task(self._keep_tail(process.stderr))
         self._readers = [stderr]
-        process.stdin.write(json.dumps(parameters).encode() + b"\n")
+        with contextlib.suppress(OSError, RuntimeError):  # it is dead already, which is told below
+            process.stdin.write(json.dumps(parameters).encode() + b"\n")
         state = await self._wait_for_load(process.stdout)
         if not state.get("ready"):
             with contextlib.suppress(asyncio.TimeoutError):
