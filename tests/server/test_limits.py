@@ -33,7 +33,7 @@ def strict(random_model: Path) -> Iterator[Raw]:
     server = LocalServer(
         random_model, api_keys=(API,), admin_key=ADMIN, threads=1, slots=2, max_connections=MOST,
         head_timeout=1, body_timeout=1, stall_timeout=0.5, max_body_bytes=100_000,
-        ping_interval=0,
+        ping_interval=0, max_bodies_bytes=250_000,
     )  # fmt: skip
     with server, urllib3.PoolManager() as pool:
         yield Raw(server, pool)
@@ -123,6 +123,18 @@ def test_a_body_that_is_too_large_is_refused_and_the_connection_closed(strict: R
         except OSError:
             return  # cut off long before the end
         assert all_of(sock)[:12] in (b"HTTP/1.1 413", b"")
+
+
+def test_bodies_that_are_too_large_together_are_told_to_come_back(strict: Raw) -> None:
+    with ExitStack() as stack:
+        socks = [stack.enter_context(closing(connect(strict))) for _ in range(3)]
+        for sock in socks:
+            sock.sendall(head(100_000) + b" " * 90_000)
+        answers = [all_of(sock) for sock in socks]
+    # The one for which there was no room, and two that came too slowly.
+    assert sorted(answer[9:12] for answer in answers) == [b"408", b"408", b"503"]
+    assert any(b"too many large requests came at once" in answer for answer in answers)
+    assert is_served(strict)
 
 
 def test_a_large_body_of_a_stranger_is_not_read(strict: Raw) -> None:

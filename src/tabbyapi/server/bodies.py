@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import Request
 
-from .answers import Refused, validation_refused
+from .answers import Refused, busy, validation_refused
 from .settings import Settings
 
-__all__ = ["MISSING", "located", "read_json"]
+__all__ = ["MISSING", "Bodies", "located", "read_json"]
 
 MISSING: Any = object()
 """What is read where there is no body."""
@@ -22,18 +23,49 @@ _SLOWEST = 64 * 1024  # bytes per second
 _CLOSE = {"connection": "close"}  # the rest of a refused body would be taken for a request
 
 
+class Bodies:
+    """What the bodies of all requests that are being dealt with come to."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held = 0
+
+    @contextmanager
+    def hold(self) -> Iterator[Callable[[int], None]]:
+        """Gives a function that counts bytes of one body, or raises `Refused` (503)."""
+        own = 0
+
+        def add(size: int) -> None:
+            nonlocal own
+            if self._held + size > self._most:
+                raise busy("too many large requests came at once", _CLOSE)
+            own += size
+            self._held += size
+
+        try:
+            yield add
+        finally:
+            self._held -= own
+
+
 def located(errors: list[dict[str, Any]]) -> Refused:
     """The refusal (422) of these errors, whose places are inside the body."""
     return validation_refused([e | {"loc": ["body", *e["loc"]]} for e in errors])
 
 
-async def read_json(request: Request, settings: Settings, authorize: Callable[[], None]) -> Any:
+async def read_json(
+    request: Request,
+    settings: Settings,
+    authorize: Callable[[], None],
+    hold: Callable[[int], None],
+) -> Any:
     """The body as JSON has it.
 
     `authorize` raises for those without a key; it is called before a body of any size is read.
+    `hold` is told how many bytes have come, and raises if there is no room for them.
     Raises `Refused`: 400 (unreadable), 408 (too slow), 413 (too large), 422 (no JSON).
     """
-    raw = await _read(request, settings, authorize)
+    raw = await _read(request, settings, authorize, hold)
     if not raw:
         return MISSING
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -57,7 +89,12 @@ async def read_json(request: Request, settings: Settings, authorize: Callable[[]
     return value
 
 
-async def _read(request: Request, settings: Settings, authorize: Callable[[], None]) -> bytes:
+async def _read(
+    request: Request,
+    settings: Settings,
+    authorize: Callable[[], None],
+    hold: Callable[[int], None],
+) -> bytes:
     parts: list[bytes] = []
     size, most = 0, settings.max_body_bytes
     clock = asyncio.get_running_loop().time
@@ -77,6 +114,7 @@ async def _read(request: Request, settings: Settings, authorize: Callable[[], No
                     authorize()
                 limit.reschedule(begin + settings.body_timeout + size / _SLOWEST)
                 if size <= most:
+                    hold(len(part))
                     parts.append(part)
                 elif size > 4 * most:
                     break  # read so far only because clients look for an answer at the end

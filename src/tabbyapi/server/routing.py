@@ -66,10 +66,14 @@ def body_route(
     adapter: TypeAdapter[Body] = TypeAdapter(body)
 
     async def work(request: Request) -> ASGIApp:
+        with runtime.bodies.hold() as hold:
+            return await answered(request, hold)
+
+    async def answered(request: Request, hold: Callable[[int], None]) -> ASGIApp:
         def authorize() -> None:
             check_access(access, request.headers, runtime.keys)
 
-        value = await read_json(request, runtime.settings, authorize)
+        value = await read_json(request, runtime.settings, authorize, hold)
         authorize()
         if needs_model:
             runtime.model()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from .answers import Refused
 from .auth import Keys
+from .bodies import Bodies
 from .engine import Engine, EngineDied, EngineError, EngineSpec, Native
 from .gate import Gate
 from .gguf_header import read_token_types
@@ -104,6 +105,7 @@ class Runtime:
         self.loaded: Loaded | None = None
         self.embedding: LoadedEmbedding | None = None
         self.overrides = Overrides()
+        self.bodies = Bodies(max(settings.max_bodies_bytes, settings.max_body_bytes))
         self.gate = Gate(settings.slots, settings.max_queue)
         self.grammars = GrammarChecker()
         self.issues: list[dict[str, str]] = []

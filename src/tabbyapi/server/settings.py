@@ -54,6 +54,7 @@ class Settings:
         cors_origins: origins a browser may call from; () switches CORS off.
         max_body_bytes, max_json_depth, max_json_items: limits of a request body; items are the
             members of its objects and lists, all together.
+        max_bodies_bytes: limit of all request bodies together that are being dealt with.
         max_messages: messages of one request.
         max_connections: open connections; more are refused with 503.
         head_timeout: seconds a request's head may take to arrive.
@@ -99,6 +100,7 @@ class Settings:
     dummy_models: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = 64 * 1024 * 1024
+    max_bodies_bytes: int = 512 * 1024 * 1024
     max_json_depth: int = 100
     max_json_items: int = 250_000
     max_messages: int = 10_000
