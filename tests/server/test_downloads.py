@@ -26,6 +26,8 @@ LARGE = hashlib.sha256(b"seed").digest() * 750_000  # 24 MB: the library resumes
 def hub(tiny_model: Path) -> Iterator[Hub]:
     files = {"weights.gguf": tiny_model.read_bytes(), "README.md": b"# Tiny", "x.bin": b"x"}
     repositories = {"some/tiny-model": files, "some/large": {"large.bin": LARGE}}
+    repositories["some/climber"] = {"../first.gguf": b"x"}
+    repositories["some/stranger"] = {"/etc/strange.gguf": b"x"}
     with Hub(repositories, token=TOKEN) as hub:
         yield hub
 
@@ -101,6 +103,16 @@ def test_what_cannot_be_had_is_refused_without_a_trace(
     assert [name for name in after if name.endswith(".gguf")] == [
         name for name in before if name.endswith(".gguf")
     ]
+
+
+@pytest.mark.parametrize("repository", ["some/climber", "some/stranger"])
+def test_a_hub_cannot_have_files_written_elsewhere(
+    server: LocalServer, folder: Path, repository: str
+) -> None:
+    before = (folder / "first.gguf").read_bytes()
+    with server.client() as client, pytest.raises(tabbyapi.InvalidRequestError, match="filename"):
+        client.models.download(repository, token=TOKEN)
+    assert (folder / "first.gguf").read_bytes() == before
 
 
 def test_leaving_cancels_a_download_and_nothing_remains(
