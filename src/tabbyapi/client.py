@@ -156,11 +156,15 @@ class Client(_Core, Services):
         if given is not None and hasattr(given, "send") and hasattr(given, "open"):
             transport: Transport = given
             return transport
-        from .transport.sync import Urllib3Transport
+        if given is None:
+            from .transport.sync import Urllib3Transport
 
-        if given is not None and not hasattr(given, "connection_from_url"):
+            return Urllib3Transport(self.base_url)
+        from .transport.managed import ManagedTransport
+
+        if not hasattr(given, "connection_from_url"):
             raise _not_a_transport(given, "urllib3.PoolManager")
-        return Urllib3Transport(self.base_url, given)
+        return ManagedTransport(given)
 
     def request(self, call: Call[T]) -> T:
         """Sends a call and returns its result, trying again as the retry policy says.

@@ -33,6 +33,7 @@ __all__ = [
     "proxy_for",
     "read_body",
     "read_body_async",
+    "sent_whole",
     "smallest",
 ]
 
@@ -153,6 +154,22 @@ def read_body(stream: ByteStream, request: Request, deadline: float | None) -> b
         size += len(piece)
         if size > request.limits.body:
             raise body_too_large(request)
+
+
+def sent_whole(transport: Transport, request: Request) -> Answer:
+    """`Transport.send` by means of `open`.
+
+    Raises:
+        RequestTimeout, RequestError: as `read_body`.
+    """
+    deadline = deadline_of(request)
+    stream = transport.open(request)
+    try:
+        body = read_body(stream, request, deadline)
+    except BaseException:
+        stream.close()
+        raise
+    return Answer(stream.status, stream.headers, body)
 
 
 async def read_body_async(stream: AsyncByteStream, request: Request) -> bytes:

@@ -1,24 +1,21 @@
-"""Blocking transport over urllib3. Thread-safe: the pool hands a connection to one caller."""
+"""Blocking transport over urllib3's pools. Thread-safe: a connection is handed to one caller.
+
+urllib3 connects, secures and keeps the connections. What goes over them is written and read here
+(see `reply`): it is most of what a request costs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NewConnectionError,
-    ProtocolError,
-    ProxyError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
 
 from ..errors import RequestError, RequestTimeout
 from .base import (
@@ -27,172 +24,138 @@ from .base import (
     Answer,
     Request,
     cannot_connect,
-    deadline_of,
     lost_connection,
     no_answer_in_time,
     proxy_for,
-    read_body,
+    sent_whole,
     smallest,
 )
-from .wire import Attempt, PacedConnection, PacedResponse, PacedTLSConnection, attempt
+from .reasons import reason_of, words
+from .reply import Reply, read_reply
+from .wire import Wire
 
 __all__ = ["Urllib3Transport"]
 
-_READ = 65536
 _KEPT = 128  # connections kept for reuse
-
-
-class _ExpiringPool(urllib3.HTTPConnectionPool):
-    """Closes connections that were idle for so long that the server may be closing them."""
-
-    ConnectionCls = PacedConnection
-
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        connection = super()._get_conn(timeout)
-        idle_since = getattr(connection, "idle_since", None)
-        if idle_since is not None and time.monotonic() - idle_since > IDLE_EXPIRY:
-            connection.close()
-        return connection
-
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None:
-            conn.idle_since = time.monotonic()
-            if getattr(conn, "spoiled", False):
-                conn.close()
-        super()._put_conn(conn)
-
-
-class _ExpiringTLSPool(_ExpiringPool, urllib3.HTTPSConnectionPool):
-    ConnectionCls = PacedTLSConnection
+_SMALL = 65_536  # a body up to this is sent in one piece with its head
 
 
 class Urllib3Transport:
-    """`Transport` over a pool of one's own, or over a `urllib3.PoolManager` that is handed in."""
+    """`Transport` over a pool of its own, through the proxy that the environment names."""
 
-    def __init__(self, base_url: str, manager: urllib3.PoolManager | None = None) -> None:
-        self._owned = manager is None
-        if manager is None:
-            proxy = proxy_for(base_url)
-            options = [*urllib3.connection.HTTPConnection.default_socket_options, *PROBING]
-            settings: dict[str, Any] = {"maxsize": _KEPT, "block": False, "retries": False}
-            settings["socket_options"] = options
-            if proxy is None:
-                manager = urllib3.PoolManager(num_pools=4, **settings)
-            else:
-                manager = urllib3.ProxyManager(proxy, num_pools=4, **settings)
-            manager.pool_classes_by_scheme = {"http": _ExpiringPool, "https": _ExpiringTLSPool}
-        self._manager = manager
-        # Through a proxy the pool needs the whole URL; a direct one only the path.
-        self._whole_url = isinstance(manager, urllib3.ProxyManager)
-        self._pool = None if self._whole_url else manager.connection_from_url(base_url)
-        self._prefix = len(base_url) - len(urlsplit(base_url).path)
+    def __init__(self, base_url: str) -> None:
+        parts = urlsplit(base_url)
+        proxy = proxy_for(base_url)
+        options = [*HTTPConnection.default_socket_options, *PROBING]
+        settings: dict[str, Any] = {"maxsize": _KEPT, "block": False, "socket_options": options}
+        if proxy is None:
+            self._manager = urllib3.PoolManager(num_pools=1, **settings)
+        else:
+            self._manager = urllib3.ProxyManager(proxy, num_pools=1, **settings)
+        self._pool: Any = self._manager.connection_from_url(base_url)
+        # A plain proxy is asked for the whole URL, a tunnel through one for the path.
+        self._tunnelled = proxy is not None and parts.scheme == "https"
+        whole_url = proxy is not None and not self._tunnelled
+        self._prefix = 0 if whole_url else len(base_url) - len(parts.path)
+        self._host = _authority(parts.hostname or "", parts.port, parts.scheme)
 
     def send(self, request: Request) -> Answer:
-        deadline = deadline_of(request)
-        stream = self.open(request)
-        try:
-            body = read_body(stream, request, deadline)
-        except BaseException:
-            stream.close()
-            raise
-        return Answer(stream.status, stream.headers, body)
+        return sent_whole(self, request)
 
-    def open(self, request: Request) -> Urllib3Stream:
-        timeout = request.timeout
-        limit = smallest(request.read_timeout, timeout.total)
-        options: dict[str, Any] = {
-            "body": request.body,
-            "headers": request.headers,
-            "timeout": urllib3.Timeout(connect=smallest(timeout.connect, limit), read=limit),
-            "retries": False,
-            "redirect": False,
-            "preload_content": False,
-            "decode_content": False,
-        }
-        trial = Attempt(None if limit is None else time.monotonic() + limit, request.limits.header)
-        token = attempt.set(trial)
+    def open(self, request: Request) -> PooledStream:
+        limit = smallest(request.read_timeout, request.timeout.total)
+        deadline = None if limit is None else time.monotonic() + limit
+        connection = self._connected(request, limit)
+        wire = Wire(connection.sock, deadline)
+        body = request.body
         try:
-            if self._pool is None:
-                response = self._manager.request(request.method, request.url, **options)
+            head = self._head(request)
+            if body is None or len(body) > _SMALL:
+                wire.send(head)
+                if body is not None:
+                    wire.send(body)
             else:
-                path = request.url[self._prefix :]
-                response = self._pool.urlopen(request.method, path, **options)
-        except (ConnectTimeoutError, NewConnectionError, ProxyError, SSLError) as error:
-            raise cannot_connect(request.url, _reason(error)) from None
-        except (HTTPError, http.client.HTTPException, OSError) as error:
-            cause = _cause(error)
-            if isinstance(cause, TimeoutError | ReadTimeoutError):
+                wire.send(head + body)
+            reply = read_reply(wire, request.limits.header)
+        except BaseException as error:
+            wire.close()
+            connection.close()
+            if isinstance(error, TimeoutError):
                 raise no_answer_in_time(request, limit, "no answer came") from None
-            answered = trial.answered or _had_answer(cause)
-            raise lost_connection(request, _reason(error), answered=answered) from None
-        finally:
-            attempt.reset(token)
-        return Urllib3Stream(request, response)
+            if isinstance(error, http.client.HTTPException | OSError):
+                raise lost_connection(request, words(error), answered=wire.answered) from None
+            raise
+        return PooledStream(request, reply, wire, connection, self._pool)
 
     def close(self) -> None:
-        if self._owned:
-            self._manager.clear()
+        self._manager.clear()
+
+    def _connected(self, request: Request, limit: float | None) -> Any:
+        """A connection of the pool; a new one if all are in use, were closed, or idle for long."""
+        connection = None
+        try:
+            connection = self._pool._get_conn()
+            if time.monotonic() - getattr(connection, "idle_since", 0.0) > IDLE_EXPIRY:
+                connection.close()  # the server may be closing it too
+            if connection.sock is None:
+                connection.timeout = smallest(request.timeout.connect, limit)
+                if self._tunnelled:
+                    self._pool._prepare_proxy(connection)
+                else:
+                    connection.connect()
+        except (HTTPError, http.client.HTTPException, OSError) as error:
+            if connection is not None:
+                connection.close()
+            raise cannot_connect(request.url, reason_of(error)) from None
+        return connection
+
+    def _head(self, request: Request) -> bytes:
+        headers = request.headers
+        named = {name.lower() for name in headers}
+        lines = [f"{request.method} {request.url[self._prefix :]} HTTP/1.1"]
+        if "host" not in named:
+            lines.append(f"Host: {self._host}")
+        if "accept-encoding" not in named:
+            lines.append("Accept-Encoding: identity")
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if request.body is not None:
+            lines.append(f"Content-Length: {len(request.body)}")
+        return "\r\n".join([*lines, "", ""]).encode()
 
 
-class Urllib3Stream:
+class PooledStream:
     """The body of an answer. Its content coding, if any, is left on."""
 
-    __slots__ = (
-        "_connection",
-        "_failed",
-        "_pieces",
-        "_request",
-        "_response",
-        "_timeout",
-        "_wire",
-        "headers",
-        "status",
-    )
+    __slots__ = ("_failed", "_holds", "_pool", "_reply", "_request", "_wire", "headers", "status")
 
-    def __init__(self, request: Request, response: Any) -> None:
+    def __init__(
+        self, request: Request, reply: Reply, wire: Wire, connection: Any, pool: Any
+    ) -> None:
         self._request = request
-        self._response = response
-        self._connection: Any = response.connection
-        # None on connections of a pool that was handed in: their reads are bounded one by one.
-        answer: PacedResponse | None = getattr(self._connection, "answer", None)
-        self._wire = None if answer is None else answer.wire
-        self._timeout = request.read_timeout
-        self._pieces = _pieces(response, answer)
-        self._failed: RequestError | None = None  # raised once what came before is handed out
-        self.status: int = response.status
-        self.headers: Mapping[str, str] = response.headers
+        self._reply = reply
+        self._wire = wire
+        self._holds = [connection]  # taken out by the one who gives it back or closes it
+        self._pool = pool
+        self._failed: RequestError | None = None
+        self.status = reply.status
+        self.headers: Mapping[str, str] = reply.headers
+        if reply.done:
+            self._release()
 
     def read(self, timeout: float | None) -> bytes:
         if self._failed is not None:
             raise self._failed
-        wire = self._wire
-        if wire is not None:
-            wire.expect(timeout)
-        elif timeout != self._timeout:
-            self._set_timeout(timeout)
         try:
-            for piece in self._pieces:
-                if piece:
-                    return piece
-        # The last two: urllib3's reader finds its socket closed by another thread.
-        except (HTTPError, http.client.HTTPException, OSError, ValueError, AttributeError) as error:
-            cause = _cause(error)
-            self._failed = self._failure(cause, timeout)
-            arrived = getattr(cause, "partial", b"")  # of an IncompleteRead
-            if arrived and isinstance(arrived, bytes):
-                return arrived
+            data = self._reply.read(timeout)
+        except TimeoutError:
+            self._failed = no_answer_in_time(self._request, timeout, "no data came")
             raise self._failed from None
-        if wire is not None and wire.failure is not None:  # the end is where it broke
-            self._failed = self._failure(wire.failure, timeout)
-            raise self._failed
-        return b""
-
-    def _failure(self, cause: BaseException, timeout: float | None) -> RequestError:
-        if self._wire is not None and self._wire.failure is not None:
-            cause = self._wire.failure
-        if isinstance(cause, TimeoutError | ReadTimeoutError):
-            return no_answer_in_time(self._request, timeout, "no data came")
-        return lost_connection(self._request, _words(cause), answered=True)
+        except (http.client.HTTPException, OSError) as error:
+            self._failed = lost_connection(self._request, words(error), answered=True)
+            raise self._failed from None
+        if self._reply.done:
+            self._release()
+        return data
 
     def finish(self) -> None:
         try:
@@ -203,65 +166,25 @@ class Urllib3Stream:
             self.close()
 
     def close(self) -> None:
-        response, self._connection = self._response, None
-        with contextlib.suppress(Exception):
-            response.shutdown()  # wakes a reader blocked in another thread
-        with contextlib.suppress(Exception):
-            response.close()
+        with contextlib.suppress(IndexError):
+            connection = self._holds.pop()
+            self._wire.close()
+            connection.close()
 
-    def _set_timeout(self, timeout: float | None) -> None:
-        self._timeout = timeout
-        sock = None if self._connection is None else self._connection.sock
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.settimeout(timeout)
-
-
-def _pieces(response: Any, answer: PacedResponse | None) -> Iterator[bytes]:
-    """The body's bytes as they arrive: what one read of the socket gives, or one HTTP chunk."""
-    if response.chunked and response.supports_chunked_reads():
-        if answer is None:
-            yield from response.read_chunked(_READ, decode_content=False)
-        else:
-            yield from answer.dechunked()
-            if answer.isclosed():
-                response.release_conn()
-    else:
-        while piece := response.read1(_READ, decode_content=False):
-            yield piece
+    def _release(self) -> None:
+        with contextlib.suppress(IndexError):
+            connection = self._holds.pop()
+            if self._reply.reusable:
+                connection.idle_since = time.monotonic()
+            else:
+                connection.close()
+            self._pool._put_conn(connection)
 
 
-def _had_answer(cause: BaseException) -> bool:
-    """Whether bytes of an answer had come when this was raised."""
-    if isinstance(cause, http.client.RemoteDisconnected):
-        return False
-    return isinstance(cause, http.client.HTTPException)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The innermost cause of what urllib3 raised."""
-    while True:
-        inner = (
-            error.__cause__
-            or getattr(error, "reason", None)
-            or getattr(error, "original_error", None)
-        )
-        if inner is None and isinstance(error, ProtocolError) and len(error.args) > 1:
-            inner = error.args[1]
-        if not isinstance(inner, BaseException) or inner is error:
-            return error
-        error = inner
-
-
-def _reason(error: BaseException) -> str:
-    return _words(_cause(error))
-
-
-def _words(error: BaseException) -> str:
-    """A cause in a few words, without addresses of objects."""
-    if isinstance(error, ConnectTimeoutError):
-        return "no connection in time"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[:1].lower() + error.strerror[1:]
-    text = str(error)
-    return text.split(": ", 1)[-1] if " object at 0x" in text else text or type(error).__name__
+def _authority(host: str, port: int | None, scheme: str) -> str:
+    """A server's name as the Host header has it."""
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    if ":" in host:
+        host = f"[{host.partition('%')[0]}]"
+    return host if port in (None, 443 if scheme == "https" else 80) else f"{host}:{port}"
