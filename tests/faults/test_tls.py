@@ -160,3 +160,23 @@ def test_done_is_done_over_tls(
         for _ in range(3):
             assert client.chat.create_stream([user("Hello")]).until_done().text == "a"
         assert server.connections == 1
+
+
+def test_an_answer_before_the_request_is_sent_is_the_answer_over_tls(
+    certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b'{"detail": "the body is too large"}'
+    answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: %d\r\n" % len(body)
+
+    def refuse(peer: Peer) -> None:
+        peer.head()
+        peer.send(answer + b"content-type: application/json\r\n\r\n" + body)
+        peer.stop.wait(30)  # open, and reading nothing
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with (
+        ScriptedServer(refuse, tls=serving) as server,
+        tabbyapi.Client(server.url, timeout=20) as client,
+        pytest.raises(tabbyapi.InvalidRequestError, match="too large"),
+    ):
+        client.chat.create([user("x" * 30_000_000)])

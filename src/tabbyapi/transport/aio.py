@@ -115,6 +115,9 @@ class AiohttpTransport:
                 )
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             raise cannot_connect(request.url, _reason(error)) from None
+        except aiohttp.ClientHttpProxyError as error:
+            refused = f"the proxy refused it ({error.status} {_reason(error)})"
+            raise cannot_connect(request.url, refused) from None
         except TimeoutError:
             raise no_answer_in_time(request, limit, "no answer came") from None
         except aiohttp.ServerDisconnectedError as error:

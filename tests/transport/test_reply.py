@@ -1,0 +1,137 @@
+"""The blocking reader of answers: any cut of the same bytes is the same answer."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tabbyapi.transport.reply import Reply, read_reply
+from tabbyapi.transport.wire import Wire
+
+BODY = b'{"text": "fine"}'
+COUNTED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-A: 1\r\nx-a:2\r\n\r\n" % len(BODY) + BODY
+CHUNKED = (
+    b"HTTP/1.1 100 Continue\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"5\r\n" + BODY[:5] + b"\r\n%x;a=b\r\n" % len(BODY[5:]) + BODY[5:] + b"\r\n0\r\n\r\n"
+)
+UNTIL_THE_END = b"HTTP/1.0 200 OK\nx-a: 1\n\n" + BODY
+EMPTY = b"HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n"
+
+
+def answered(pieces: Sequence[bytes], limit: int = 65_536) -> tuple[Reply, bytes]:
+    """What a reader makes of these bytes, sent in these pieces, and the connection's end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for piece in pieces:
+            theirs.sendall(piece)
+        theirs.shutdown(socket.SHUT_WR)
+        reply = read_reply(Pieces(ours, pieces), limit)
+        body = b""
+        while data := reply.read(5):
+            body += data
+        return reply, body
+
+
+class Pieces(Wire):
+    """A wire on which no read gives more than one of the pieces."""
+
+    def __init__(self, sock: socket.socket, pieces: Sequence[bytes]) -> None:
+        super().__init__(sock, None)
+        self._sizes = [len(piece) for piece in pieces if piece]
+        self._had = b""
+
+    def receive(self) -> bytes:
+        if not self._had:
+            self._had = super().receive()
+        size = self._sizes.pop(0) if self._sizes else len(self._had)
+        while len(self._had) < size:
+            self._had += super().receive()
+        data, self._had = self._had[:size], self._had[size:]
+        return data
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reusable"),
+    [(COUNTED, True), (CHUNKED, True), (UNTIL_THE_END, False)],
+    ids=["counted", "chunked", "until the end"],
+)
+@given(places=st.lists(st.integers(0, 300), max_size=12))
+def test_any_cut_of_an_answer_is_the_same_answer(
+    answer: bytes, reusable: bool, places: list[int]
+) -> None:
+    reply, body = answered(cut(answer, places))
+    assert (reply.status, body, reply.done) == (200, BODY, True)
+    assert reply.reusable is reusable
+
+
+def test_fields_are_read_by_name_and_several_of_a_name_together() -> None:
+    reply, _ = answered([COUNTED])
+    assert reply.headers == {"content-length": str(len(BODY)), "x-a": "1, 2"}
+    folded, _ = answered([b"HTTP/1.1 200 OK\r\nx-a: 1\r\n  2\r\ncontent-length: 0\r\n\r\n"])
+    assert folded.headers["x-a"] == "1 2"
+
+
+def test_an_answer_that_has_no_body_has_none_whatever_it_says() -> None:
+    reply, body = answered([EMPTY])
+    assert (reply.status, body, reply.reusable) == (204, b"", True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        COUNTED + b"HTTP/1.1 200 OK",
+        CHUNKED + b"x",
+        COUNTED.replace(b"X-A: 1", b"Connection: close"),
+        COUNTED.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+    ids=["more than it", "more than its chunks", "told to close", "old"],
+)
+def test_a_connection_is_not_used_again_after(answer: bytes) -> None:
+    reply, body = answered([answer])
+    assert body == BODY
+    assert not reply.reusable
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\ncontent-le",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 20 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n: nameless\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length : 5\r\n\r\nabcde",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 200,
+        b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 101 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\na: " + b"b" * 70_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_answer_is_an_error(answer: bytes) -> None:
+    with pytest.raises(http.client.HTTPException):
+        answered([answer])
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_answer_or_an_error(data: bytes) -> None:
+    try:
+        reply, _ = answered([data])
+    except http.client.HTTPException:
+        return
+    assert reply.done
