@@ -8,25 +8,20 @@ whose `partial` holds what had arrived, after the chunks that did arrive have be
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import warnings
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from operator import length_hint
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from .errors import (
     RequestError,
     RequestTimeout,
-    StreamClosedError,
-    StreamError,
-    StreamInterruptedError,
     StreamTimeout,
 )
+from .progress import Progress
 from .protocol.call import StreamCall
-from .protocol.stream import StreamDecoder
 from .transport.base import AsyncByteStream, ByteStream
 from .types.limits import Limits
 from .types.timeout import Timeout
@@ -39,124 +34,7 @@ R = TypeVar("R")
 _COMPACT = 512  # chunks kept apart before they are added up
 
 
-class _Progress(Generic[C, R]):
-    """What the twins share: what was delivered, how long it has been quiet, and why it ended."""
-
-    def __init__(
-        self,
-        call: StreamCall[C, R],
-        timeout: Timeout,
-        decoder: StreamDecoder[C, R],
-        max_event: int,
-    ) -> None:
-        self._call = call
-        self._decoder = decoder
-        decoder.max_event = max_event
-        self._idle = timeout.idle
-        self._total = timeout.total
-        self._batch: Iterator[C] = iter(())
-        self._chunks: list[C] = []  # the batch being delivered
-        self._whole: R | None = None  # a plain answer, where the server does not stream
-        self._closed = False
-        self._ended = False  # nothing more will come
-        self._process = os.getpid()
-
-    @property
-    def response(self) -> R:
-        """The chunks delivered so far as one response; complete after the last chunk.
-
-        Raises:
-            StreamError: no chunk has been delivered yet.
-        """
-        response = self._assembled()
-        if response is None:
-            raise StreamError("nothing has arrived on this stream yet; iterate over it first")
-        return response
-
-    @property
-    def closed(self) -> bool:
-        """True once the stream has been closed, or has ended."""
-        return self._closed or self._ended
-
-    def _assembled(self) -> R | None:
-        if self._whole is not None:
-            return self._whole
-        self._settle()
-        return self._decoder.assembler.response()
-
-    def _settle(self) -> None:
-        """Adds what has been delivered of the batch to the assembled response."""
-        delivered = len(self._chunks) - length_hint(self._batch)
-        if delivered:
-            self._decoder.assembler.add(self._chunks[:delivered])
-            del self._chunks[:delivered]
-            self._batch = iter(self._chunks)
-
-    def _next_batch(self, chunks: list[C]) -> None:
-        # All of the old batch has been delivered. Small batches are kept together for a while:
-        # adding them up one by one would cost more.
-        self._decoder.assembler.add(self._chunks)
-        self._chunks = chunks
-        self._batch = iter(chunks)
-
-    def _plain(self, response: R) -> None:
-        """The one chunk of a server that answered without streaming."""
-        self._decoder.done = True
-        self._next_batch([self._call.as_chunk(response)])
-        self._whole = response
-
-    def _failure(self, error: StreamError) -> StreamError:
-        error.partial = self._assembled()
-        return error
-
-    def _broken(self, error: RequestError) -> StreamError:
-        if self._closed:
-            return StreamClosedError(
-                "the stream was closed while it was being read", partial=self._assembled()
-            )
-        return StreamInterruptedError(
-            f"{error.message}; the answer is incomplete", partial=self._assembled()
-        )
-
-    def _silence(self, seconds: float, *, total: bool) -> StreamTimeout:
-        pings = self._decoder.pings
-        if total:
-            said = f"the stream was not complete after {seconds:g} s (timeout.total)"
-        elif pings:
-            said = (
-                f"no data came for {seconds:g} s (timeout.idle), though the server still sends "
-                f"pings ({pings} so far): it lives, but has perhaps unloaded the model, or is "
-                "busy with a very long prompt"
-            )
-        else:
-            said = f"no data came for {seconds:g} s (timeout.idle), and no pings either"
-        return StreamTimeout(said, partial=self._assembled())
-
-    def _closed_error(self) -> StreamClosedError:
-        if self._elsewhere:
-            said = "the stream was opened in another process, and cannot be shared"
-        else:
-            said = "the stream was closed"
-        return StreamClosedError(f"{said}; open a new one to go on", partial=self._assembled())
-
-    @property
-    def _elsewhere(self) -> bool:
-        """Whether this is a forked child: the connection is its parent's, who may be reading."""
-        return self._process != os.getpid()
-
-    def _warn_if_open(self) -> bool:
-        if self._closed or self._ended or self._elsewhere:
-            return False
-        warnings.warn(
-            f"a stream of {self._call.path} was neither read to its end nor closed; use it in a "
-            "'with' block",
-            ResourceWarning,
-            stacklevel=3,
-        )
-        return True
-
-
-class Stream(_Progress[C, R]):
+class Stream(Progress[C, R]):
     """A stream of chunks. Iterate over it; use it in a `with` block, or `close` it.
 
     Iteration raises, with what had arrived in `error.partial`: `StreamInterruptedError` (the
@@ -298,7 +176,7 @@ class Stream(_Progress[C, R]):
                 self._source.close()
 
 
-class AsyncStream(_Progress[C, R]):
+class AsyncStream(Progress[C, R]):
     """`Stream`, for asyncio: `async with client.chat.create_stream(...) as stream`.
 
     The request is sent on entering the block, or by awaiting the stream itself.
