@@ -40,7 +40,10 @@ def wire_messages(messages: Any, field: str = "messages") -> list[Any]:
         raise ValidationError(
             f"{field} is empty: give at least one message, e.g. [user('Hello')]", field=field
         )
-    return [_message(item, f"{field}[{i}]") for i, item in enumerate(messages)]
+    return [
+        item if _is_plain(item) else _message(item, f"{field}[{i}]")
+        for i, item in enumerate(messages)
+    ]
 
 
 def encode_message(message: ChatMessage | Mapping[str, Any], field: str = "message") -> msgspec.Raw:
@@ -50,6 +53,14 @@ def encode_message(message: ChatMessage | Mapping[str, Any], field: str = "messa
         ValidationError: as `wire_messages`.
     """
     return msgspec.Raw(_encode(_message(message, field)))
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether it is a dict of a role and a text, by far the most messages: it is sent as it is."""
+    if type(item) is not dict or len(item) != 2:
+        return False
+    role = item.get("role")
+    return type(role) is str and role in _ROLES and type(item.get("content")) is str
 
 
 def _message(item: Any, field: str) -> Any:
