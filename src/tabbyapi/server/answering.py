@@ -15,10 +15,11 @@ from starlette.types import ASGIApp
 from .answers import Refused, busy, context_refused, error_event, json_answer
 from .choices import usage
 from .engine import EngineDied, EngineRefusal
-from .generation import Ending, Job, Piece, Step, generate
+from .generation import generate
 from .mailbox import Mailbox
 from .runtime import Loaded, Runtime
 from .sse import DONE, EventStream, ping, unless_gone
+from .work import Ending, Job, Outlet, Piece, Step
 
 __all__ = ["Answer", "AnyChoice", "Writer", "answer_stream", "answer_whole"]
 
@@ -120,14 +121,17 @@ async def _pump(answer: Answer[C], index: int, mailbox: Mailbox[_Mail]) -> None:
 
 async def _generate(answer: Answer[C], index: int, mailbox: Mailbox[_Mail]) -> None:
     begun, dead = False, None
+
+    def put(step: Step) -> bool:
+        nonlocal begun
+        begun = True
+        return mailbox.put((index, step))
+
+    outlet = Outlet(put, mailbox.room)
     while True:
         native = await answer.runtime.native(answer.loaded, after=dead)
         try:
-            async with aclosing(generate(native, answer.jobs[index])) as steps:
-                async for step in steps:
-                    begun = True
-                    mailbox.put((index, step))
-                    await mailbox.room()
+            await generate(native, answer.jobs[index], outlet)
             return
         except EngineDied as error:
             # One that died a moment ago has seen nothing of it: its successor is asked.

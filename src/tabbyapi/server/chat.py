@@ -14,7 +14,6 @@ from .answers import Refused
 from .chat_chunks import ChatChunks
 from .choices import Choice
 from .constraints import constraint, forced_call, wants_json
-from .generation import Budget
 from .inline import chosen_model
 from .jobs import make_job, several
 from .limits import check_limits
@@ -27,6 +26,7 @@ from .sse import unless_gone
 from .timebox import timeboxed
 from .toolcalls import ToolCallSplitter
 from .vision import image_marker, placed_images, seen_images
+from .work import Budget
 
 __all__ = ["chat_completions"]
 

@@ -8,7 +8,7 @@ import msgspec
 
 from .answers import spaced
 from .choices import Choice
-from .generation import Ending, Piece
+from .work import Ending, Piece
 
 __all__ = ["ChatChunks"]
 
@@ -33,6 +33,9 @@ class ChatChunks:
                 continue
             delta = choice.feed(piece)
             if not delta:
+                continue
+            if len(delta) == 1 and "content" in delta and not choice.wants_logprobs:
+                out.append(self._text(choice.index, delta["content"]))
                 continue
             body: dict[str, object] = {"index": choice.index, "delta": delta, "finish_reason": None}
             if "content" in delta and (logprobs := choice.take_logprobs()):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .engine.native import TokenProbability
-from .generation import Ending, Piece
+from .engine import TokenProbability
 from .reasoning import ReasoningSplitter
 from .toolcalls import ToolCallSplitter
+from .work import Ending, Piece
 
 __all__ = ["Choice", "usage"]
 
@@ -50,6 +50,11 @@ class Choice:
     def plain(self) -> bool:
         """Whether text goes through as it is."""
         return self._splitter is None and self._tools is None and self._logprobs is None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether log probabilities are reported."""
+        return self._logprobs is not None
 
     def feed(self, piece: Piece) -> dict[str, str]:
         """Take a piece; returns the delta it makes certain, maybe an empty one."""

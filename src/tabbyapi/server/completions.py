@@ -6,14 +6,14 @@ import time
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from .answering import Answer, answer_stream, answer_whole
 from .answers import Refused, spaced
 from .constraints import constraint
-from .engine.native import TokenProbability
-from .generation import Ending, Piece
+from .engine import TokenProbability
 from .inline import chosen_model
 from .jobs import make_job, several
 from .limits import MOST_CHOICES
@@ -21,6 +21,7 @@ from .requests import GenerationRequest
 from .runtime import Runtime
 from .sampling import alternatives
 from .sse import unless_gone
+from .work import Ending, Piece
 
 __all__ = ["CompletionRequest", "completions"]
 
@@ -135,20 +136,35 @@ def _body(answer: Answer[TextChoice]) -> dict[str, object]:
 
 
 class _TextChunks:
-    """Writes the chunks of a completion stream, which name the model in `model_name`."""
+    """Writes the chunks of a completion stream, which name the model in `model_name`.
+
+    The common chunk, text alone, is one JSON string between constant bytes.
+    """
 
     def __init__(self, request_id: str, model: str) -> None:
         self._id = f"chatcmpl-{request_id}"
         self._created = int(time.time())
         self._model = model
+        self._head = (
+            f'data: {{"id": "{self._id}", "object": "text_completion", "choices": '.encode()
+        )
+        self._tail = b', "finish_reason": null}], "created": %d, "model_name": %b}\r\n\r\n' % (
+            self._created,
+            spaced(model),
+        )
+        self._encode = msgspec.json.Encoder().encode
 
     def pieces(self, out: list[bytes], choice: TextChoice, pieces: list[Piece]) -> None:
         """A chunk for each piece."""
         for piece in pieces:
-            body = {"index": choice.index, "text": piece.text, "finish_reason": None}
             if logprobs := choice.logprobs(piece.probabilities):
-                body["logprobs"] = logprobs
-            out.append(self._chunk(body))
+                body = {"index": choice.index, "text": piece.text, "finish_reason": None}
+                out.append(self._chunk(body | {"logprobs": logprobs}))
+                continue
+            text = self._encode(piece.text)
+            out.append(
+                b'%b[{"index": %d, "text": %b%b' % (self._head, choice.index, text, self._tail)
+            )
 
     def last(
         self, out: list[bytes], choice: TextChoice, ending: Ending, use: dict[str, object] | None

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from .answers import Refused, context_refused
 from .engine import EngineDied, EngineRefusal
-from .generation import Budget, Job, Pictured
 from .grammars import Grammar
 from .limits import check_limits
 from .requests import GenerationRequest
 from .runtime import Loaded, Runtime
 from .sampling import sampling_parameters, stop_conditions
+from .work import Budget, Job, Pictured
 
 __all__ = ["LONGEST_TOKEN", "make_job", "several"]
 

@@ -25,14 +25,16 @@ class Mailbox(Generic[T]):
         self._room = asyncio.Event()
         self._room.set()
 
-    def put(self, item: T) -> None:
-        """Add an item; never blocks."""
+    def put(self, item: T) -> bool:
+        """Add an item; never blocks. Returns whether there is room for more."""
         self._items.append(item)
-        if len(self._items) == _ENOUGH:
-            self._room.clear()
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+        if len(self._items) < _ENOUGH:
+            return True
+        self._room.clear()
+        return False
 
     async def room(self) -> None:
         """Wait while many items wait to be taken."""

@@ -7,6 +7,8 @@ __all__ = ["ReasoningSplitter", "held_back", "opens_reasoning"]
 
 def held_back(text: str, tag: str) -> int:
     """How many characters at the end of `text` could be the beginning of `tag`."""
+    if tag[:1] not in text[1 - len(tag) :]:
+        return 0
     for size in range(min(len(tag) - 1, len(text)), 0, -1):
         if tag.startswith(text[-size:]):
             return size

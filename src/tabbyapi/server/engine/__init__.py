@@ -1,10 +1,12 @@
 """The engine: llama.cpp in a child process, and the only rooms that talk to it.
 
 `child` runs in that process; `process` starts, watches, restarts and stops it; `native` speaks
-its HTTP API.
+its HTTP API, `completion` reads its streams, `events` are what these say.
 """
 
-from .native import EngineDied, EngineRefusal, Event, Native, Timings
+from .completion import Flow
+from .events import EngineDied, EngineRefusal, Event, Progress, Timings, TokenProbability
+from .native import Native
 from .process import Engine, EngineError, EngineSpec
 
 __all__ = [
@@ -14,6 +16,9 @@ __all__ = [
     "EngineRefusal",
     "EngineSpec",
     "Event",
+    "Flow",
     "Native",
+    "Progress",
     "Timings",
+    "TokenProbability",
 ]

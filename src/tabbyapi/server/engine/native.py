@@ -1,105 +1,25 @@
 """llama.cpp's native HTTP API, over a unix socket or a private TCP port.
 
 One new connection per request (a kept one broke the next request now and then), and closing it is
-what cancels a generation. Cost of a chunk: one typed decode of the fields we need.
+what cancels a generation. Answers that stream go their own way (`completion`): a token must not
+cost what a request may.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import msgspec
 
-__all__ = ["EngineDied", "EngineRefusal", "Event", "Native", "Timings"]
+from ..mailbox import Mailbox
+from .completion import Completion, Flow, Take
+from .events import EngineDied, Event, refusal
 
+__all__ = ["Native"]
 
-class EngineDied(Exception):
-    """The engine's process went away while it was answering.
-
-    `unreached` tells that it was gone before: it has not seen the request.
-    """
-
-    def __init__(self, message: str, *, unreached: bool = False) -> None:
-        super().__init__(message)
-        self.unreached = unreached
-
-
-class EngineRefusal(Exception):
-    """The engine refused the request. `kind` is its error type, `status` its HTTP status."""
-
-    def __init__(self, message: str, *, status: int = 500, kind: str = "") -> None:
-        super().__init__(message)
-        self.status, self.kind = status, kind
-
-    @property
-    def overflow(self) -> bool:
-        """Whether the context was too small."""
-        return self.kind == "exceed_context_size_error"
-
-    @property
-    def crowded(self) -> bool:
-        """Whether answers that run at the same time filled the context that they share."""
-        return "Context size has been exceeded" in str(self)
-
-
-class Probability(msgspec.Struct, gc=False):
-    """An alternative token."""
-
-    id: int = 0
-    token: str = ""
-    logprob: float | None = None
-
-
-class TokenProbability(Probability, gc=False):
-    """A generated token with its alternatives."""
-
-    top_logprobs: list[Probability] = []
-
-
-class Timings(msgspec.Struct, gc=False):
-    """What the engine measured, in tokens and milliseconds."""
-
-    cache_n: int = 0
-    prompt_n: int = 0
-    prompt_ms: float = 0.0
-    predicted_n: int = 0
-    predicted_ms: float = 0.0
-
-
-class Progress(msgspec.Struct, gc=False):
-    """How much of the prompt has been read, in tokens."""
-
-    total: int = 0
-    cache: int = 0
-    processed: int = 0
-
-
-class _Error(msgspec.Struct):
-    message: str = ""
-    type: str = ""
-    code: int = 500
-
-
-class Event(msgspec.Struct, gc=False):
-    """One event of `/completion`: progress, text, or the end (`stop`)."""
-
-    content: str = ""
-    tokens: list[int] = []
-    stop: bool = False
-    stop_type: str = ""
-    stopping_word: str = ""
-    tokens_predicted: int = 0
-    completion_probabilities: list[TokenProbability] | None = None
-    prompt_progress: Progress | None = None
-    timings: Timings | None = None
-    error: _Error | None = None
-
-
-_decode = msgspec.json.Decoder(Event).decode
 _NEVER = aiohttp.ClientTimeout(total=None)
 _LONG = 65_536  # characters of a text that is encoded in its turn
 
@@ -108,6 +28,7 @@ class Native:
     """A client of one engine process."""
 
     def __init__(self, address: str, key: str = "") -> None:
+        self._address = address
         if address.startswith("http"):
             self._base = address
             connector: aiohttp.BaseConnector = aiohttp.TCPConnector(limit=0, force_close=True)
@@ -118,10 +39,16 @@ class Native:
         self._session = aiohttp.ClientSession(
             connector=connector, headers=headers, timeout=_NEVER, auto_decompress=False
         )
+        lines = ["POST /completion HTTP/1.1", "Host: engine", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._head = "\r\n".join([*lines, "Content-Type: application/json", "Content-Length: "])
+        self._open: set[Completion] = set()
         self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """Close every connection."""
+        for completion in self._open:
+            completion.transport.abort()
         await self._session.close()
 
     async def get(self, path: str) -> Any:
@@ -147,7 +74,7 @@ class Native:
         except (aiohttp.ClientError, OSError, RuntimeError) as error:
             raise _died(error, f"the engine stopped ({error})") from error
         if answer.status >= 400:
-            raise _refusal(raw, answer.status)
+            raise refusal(raw, answer.status)
         return raw
 
     async def tokenize(self, text: str, *, special: bool = True, bos: bool = True) -> list[int]:
@@ -177,53 +104,67 @@ class Native:
         if not done.cancelled():
             done.exception()  # which is nobody's if its client has left
 
+    async def follow(
+        self, payload: dict[str, Any], take: Take, room: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Generate; gives `take` the events of each network read. Cancel it to cancel.
+
+        When `take` wants to wait, nothing is read until `room` has been awaited. Returns at the
+        end of the answer, or when `take` has enough. Raises `EngineRefusal` (refused, or failed
+        later on), `EngineDied`, and what `take` raises.
+        """
+        body = msgspec.json.encode(payload | {"stream": True, "return_progress": True})
+        request = b"%b%d\r\n\r\n%b" % (self._head.encode(), len(body), body)
+        try:
+            completion = await self._connect(lambda: Completion(request, take))
+        except OSError as error:
+            raise EngineDied(str(error), unreached=True) from error
+        self._open.add(completion)
+        try:
+            while (outcome := await completion.turn) is True:
+                await room()
+                completion.resume()
+        finally:
+            self._open.discard(completion)
+            completion.transport.abort()
+        if isinstance(outcome, Exception):
+            raise outcome
+
+    async def _connect(self, make: Callable[[], Completion]) -> Completion:
+        loop = asyncio.get_running_loop()
+        if self._address.startswith("http"):
+            host, port = self._address.removeprefix("http://").split(":")
+            return (await loop.create_connection(make, host, int(port)))[1]
+        return (await loop.create_unix_connection(make, self._address))[1]
+
     async def complete(self, payload: dict[str, Any]) -> AsyncGenerator[list[Event], None]:
         """Generate; yields the events of each network read. Close it to cancel.
 
-        Raises `EngineRefusal` (first step: refused; later: failed) and `EngineDied`.
+        `follow` for those who would rather ask than be told. Raises what that does.
         """
-        data = msgspec.json.encode(payload | {"stream": True, "return_progress": True})
-        ended = False
+        mailbox: Mailbox[list[Event]] = Mailbox()
+
+        def take(events: list[Event]) -> Flow:
+            return Flow.MORE if mailbox.put(events) else Flow.WAIT
+
+        async def follow() -> None:
+            try:
+                await self.follow(payload, take, mailbox.room)
+            finally:
+                mailbox.put([])
+
+        task = asyncio.create_task(follow())
         try:
-            async with self._session.post(self._base + "/completion", data=data) as answer:
-                if answer.status != 200:
-                    raise _refusal(await answer.read(), answer.status)
-                async with aclosing(_events(answer)) as batches:
-                    async for batch in batches:
-                        ended = batch[-1].stop
-                        yield batch
-        except (aiohttp.ClientError, OSError) as error:
-            raise _died(error, str(error)) from error
-        if not ended:
-            raise EngineDied("its answer broke off")
-
-
-async def _events(answer: aiohttp.ClientResponse) -> AsyncGenerator[list[Event], None]:
-    rest = b""
-    async for data in answer.content.iter_any():
-        *lines, rest = (rest + data).split(b"\n\n")
-        batch = []
-        for line in lines:
-            # "data: {…}", or "error: {…}" from some versions.
-            event = _decode(line[line.index(b"{") :]) if b"{" in line else None
-            if event is None:
-                continue
-            if event.error is not None:
-                raise EngineRefusal(
-                    event.error.message, status=event.error.code, kind=event.error.type
-                )
-            batch.append(event)
-        if batch:
-            yield batch
+            while True:
+                for events in await mailbox.take():
+                    if not events:
+                        await task
+                        return
+                    yield events
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def _died(error: Exception, message: str) -> EngineDied:
     return EngineDied(message, unreached=isinstance(error, aiohttp.ClientConnectorError))
-
-
-def _refusal(raw: bytes, status: int) -> EngineRefusal:
-    try:
-        error = msgspec.json.decode(raw, type=dict[str, _Error])["error"]
-    except (msgspec.DecodeError, KeyError):
-        return EngineRefusal(raw[:300].decode(errors="replace"), status=status)
-    return EngineRefusal(error.message, status=status, kind=error.type)

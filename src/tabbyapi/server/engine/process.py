@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from .child import PREFIX
-from .native import EngineDied, EngineRefusal, Native
+from .events import EngineDied, EngineRefusal
+from .native import Native
 
 __all__ = ["Engine", "EngineError", "EngineSpec"]
 
