@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .async_streams import AsyncStream as AsyncStream
     from .client import AsyncClient as AsyncClient
     from .client import Client as Client
     from .errors import APIError as APIError
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from .protocol.retry import Retry as Retry
     from .protocol.retry import RetryPolicy as RetryPolicy
     from .server.local import LocalServer as LocalServer
-    from .streams import AsyncStream as AsyncStream
     from .streams import Stream as Stream
     from .structured import Parsed as Parsed
     from .structured import schema_of as schema_of
@@ -103,7 +103,8 @@ _HOMES = {
     "images": "image",
     "protocol.retry": "Retry RetryPolicy",
     "server.local": "LocalServer",
-    "streams": "AsyncStream Stream",
+    "async_streams": "AsyncStream",
+    "streams": "Stream",
     "structured": "Parsed schema_of",
     "tools": "Tool ToolRun tool_of",
     "types.chat": "ChatCompletionRespChoice ChatCompletionResponse ChatCompletionStreamChoice "

@@ -6,7 +6,6 @@ and whether to try again. What differs is only the waiting.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,10 +13,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, Unpack
 
 from .client_core import ClientCore
-from .errors import TabbyError, ValidationError
+from .errors import TabbyError
 from .protocol.call import Call, StreamCall
 from .services.access import AsyncServices, Services
-from .streams import AsyncStream, Stream
+from .streams import Stream
 from .transport.base import (
     Answer,
     AsyncByteStream,
@@ -28,10 +27,12 @@ from .transport.base import (
     read_body,
     read_body_async,
 )
+from .transport.choice import async_transport_for, transport_for
 
 if TYPE_CHECKING:
     from os import PathLike
 
+    from .async_streams import AsyncStream
     from .conversation import AsyncConversation, Conversation
     from .tools.run import RunParams
     from .types.messages import ContentLike, MessageLike
@@ -69,19 +70,7 @@ class Client(ClientCore, Services):
 
     @cached_property
     def _transport(self) -> Transport:
-        given = self._http_client
-        if given is not None and hasattr(given, "send") and hasattr(given, "open"):
-            transport: Transport = given
-            return transport
-        if given is None:
-            from .transport.sync import Urllib3Transport
-
-            return Urllib3Transport(self.base_url)
-        from .transport.managed import ManagedTransport
-
-        if not hasattr(given, "connection_from_url"):
-            raise _not_a_transport(given, "urllib3.PoolManager")
-        return ManagedTransport(given)
+        return transport_for(self.base_url, self._http_client)
 
     def request(self, call: Call[T]) -> T:
         """Sends a call and returns its result, trying again as the retry policy says.
@@ -213,15 +202,7 @@ class AsyncClient(ClientCore, AsyncServices):
 
     @cached_property
     def _transport(self) -> AsyncTransport:
-        given = self._http_client
-        if given is not None and hasattr(given, "send") and hasattr(given, "open"):
-            transport: AsyncTransport = given
-            return transport
-        from .transport.aio import AiohttpTransport
-
-        if given is not None and not hasattr(given, "request"):
-            raise _not_a_transport(given, "aiohttp.ClientSession")
-        return AiohttpTransport(self.base_url, given)
+        return async_transport_for(self.base_url, self._http_client)
 
     async def request(self, call: Call[T]) -> T:
         """Sends a call and returns its result, trying again as the retry policy says.
@@ -237,7 +218,7 @@ class AsyncClient(ClientCore, AsyncServices):
             except TabbyError as error:
                 wait = self._wait_after(call, error, attempt)
             attempt += 1
-            await asyncio.sleep(wait)
+            await _pause(wait)
 
     def open_stream(self, call: StreamCall[C, R]) -> AsyncStream[C, R]:
         """A stream that sends its call when it is entered or awaited.
@@ -245,6 +226,8 @@ class AsyncClient(ClientCore, AsyncServices):
         Raises:
             TabbyError: then; see `tabbyapi.errors`.
         """
+        from .async_streams import AsyncStream  # asyncio is slow to import
+
         request = self._request_of(call)
 
         async def connect() -> tuple[AsyncByteStream | None, R | None]:
@@ -267,7 +250,7 @@ class AsyncClient(ClientCore, AsyncServices):
             except TabbyError as error:
                 wait = self._wait_after(call, error, attempt)
             attempt += 1
-            await asyncio.sleep(wait)
+            await _pause(wait)
 
     def conversation(
         self,
@@ -326,9 +309,7 @@ class AsyncClient(ClientCore, AsyncServices):
         await self.close()
 
 
-def _not_a_transport(given: object, expected: str) -> ValidationError:
-    return ValidationError(
-        f"http_client must be a {expected} or have send, open and close, not "
-        f"{type(given).__name__}",
-        field="http_client",
-    )
+async def _pause(seconds: float) -> None:
+    from asyncio import sleep  # asyncio is slow to import
+
+    await sleep(seconds)

@@ -19,7 +19,7 @@ pytest.importorskip("gguf")
 import tabbyapi
 from tabbyapi.server.local import LocalServer
 from tabbyapi.transport.base import Answer, Request
-from tabbyapi.transport.sync import Urllib3Transport
+from tabbyapi.transport.sync import SocketTransport
 
 CONTEXT = 2048
 CHAT = "/v1/chat/completions"
@@ -36,7 +36,7 @@ class Watched:
     """A transport that remembers what it sent."""
 
     def __init__(self, url: str) -> None:
-        self._inner = Urllib3Transport(url)
+        self._inner = SocketTransport(url)
         self.paths: list[str] = []
         self.chats: list[list[dict[str, Any]]] = []
 

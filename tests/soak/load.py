@@ -14,9 +14,9 @@ from typing import Any
 
 import tabbyapi
 from tabbyapi import LocalServer, system, user
-from tabbyapi.transport.aio import AiohttpTransport
+from tabbyapi.transport.aio import AsyncSocketTransport
 from tabbyapi.transport.base import Answer, AsyncByteStream, ByteStream, Request
-from tabbyapi.transport.sync import Urllib3Transport
+from tabbyapi.transport.sync import SocketTransport
 
 __all__ = ["Tally", "admin", "async_worker", "sync_worker"]
 
@@ -101,7 +101,7 @@ class _Tapped:
 class Tap:
     """A sync transport; `raw` is the body of the last stream of this thread's worker."""
 
-    real: Urllib3Transport
+    real: SocketTransport
     raw: bytearray = field(default_factory=bytearray)
 
     def send(self, request: Request) -> Answer:
@@ -140,7 +140,7 @@ class _AsyncTapped:
 class AsyncTap:
     """`Tap`, awaited."""
 
-    real: AiohttpTransport
+    real: AsyncSocketTransport
     raw: bytearray = field(default_factory=bytearray)
 
     async def send(self, request: Request) -> Answer:
@@ -170,7 +170,7 @@ def _messages(draw: random.Random) -> list[Any]:
 def sync_worker(server: LocalServer, tally: Tally, stop: threading.Event, seed: int) -> None:
     """Talks with one `Client` until `stop`."""
     draw = random.Random(seed)
-    tap = Tap(Urllib3Transport(server.url))
+    tap = Tap(SocketTransport(server.url))
     with server.client(http_client=tap, retry=1) as client:
         while not stop.is_set():
             try:

@@ -19,7 +19,7 @@ import pytest
 
 from tabbyapi import LocalServer
 from tabbyapi.server.tiny_model import write_markov, write_random
-from tabbyapi.transport.aio import AiohttpTransport
+from tabbyapi.transport.aio import AsyncSocketTransport
 
 from .load import AsyncTap, Tally, admin, async_worker, sync_worker
 
@@ -103,7 +103,7 @@ def test_a_mixed_load_leaves_nothing_behind(
 
 def run_async(server: LocalServer, tally: Tally, stop: threading.Event) -> None:
     async def main() -> None:
-        taps = [AsyncTap(AiohttpTransport(server.url)) for _ in range(ASYNC_WORKERS)]
+        taps = [AsyncTap(AsyncSocketTransport(server.url)) for _ in range(ASYNC_WORKERS)]
         clients = [server.async_client(http_client=tap, retry=1) for tap in taps]
         try:
             await asyncio.gather(

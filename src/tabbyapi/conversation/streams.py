@@ -12,7 +12,8 @@ from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
 from .core import Core, Pending
 
 if TYPE_CHECKING:
-    from ..streams import AsyncStream, Stream
+    from ..async_streams import AsyncStream
+    from ..streams import Stream
     from .twins import AsyncConversation, Conversation
 
 __all__ = ["AsyncConversationStream", "ConversationStream"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, TypeVar
 
@@ -174,6 +173,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         return max(0.0, float(value))
+    from email.utils import parsedate_to_datetime  # slow to import, and hardly ever needed
+
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     return None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from ..protocol.call import Call, StreamCall
 
 if TYPE_CHECKING:
-    from ..streams import AsyncStream, Stream
+    from ..async_streams import AsyncStream
+    from ..streams import Stream
 
 __all__ = ["AsyncCaller", "Caller"]
 

@@ -18,7 +18,8 @@ from .caller import AsyncCaller, Caller
 from .described import described
 
 if TYPE_CHECKING:
-    from ..streams import AsyncStream, Stream
+    from ..async_streams import AsyncStream
+    from ..streams import Stream
     from ..structured import AsyncParsedStream, Parsed, ParsedStream
     from ..tools import ToolRun
     from ..tools.run import RunParams

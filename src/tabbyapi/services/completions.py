@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
@@ -11,11 +11,14 @@ from ..protocol.call import Call, StreamCall, encode_body
 from ..protocol.completion_stream import chunk_of_completion, completion_stream_decoder
 from ..protocol.generation import generation_fields
 from ..protocol.service_fields import prompt_of
-from ..streams import AsyncStream, Stream
 from ..types.completions import CompletionResponse, CompletionStreamResponse
 from ..types.params import GenerationParams
 from .caller import AsyncCaller, Caller
 from .described import described
+
+if TYPE_CHECKING:
+    from ..async_streams import AsyncStream
+    from ..streams import Stream
 
 __all__ = ["AsyncCompletions", "Completions", "completion_call", "completion_stream_call"]
 

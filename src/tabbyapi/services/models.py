@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import msgspec
 
 from ..protocol.call import Auth, Call, StreamCall, encode_body
 from ..protocol.load_stream import load_stream_decoder
 from ..protocol.service_fields import download_body, load_body, load_embedding_body
-from ..streams import AsyncStream, Stream
 from ..types.models import (
     DownloadParams,
     DownloadResponse,
@@ -23,6 +22,10 @@ from ..types.models import (
 )
 from .caller import AsyncCaller, Caller
 from .common import TimeoutLike, nothing
+
+if TYPE_CHECKING:
+    from ..async_streams import AsyncStream
+    from ..streams import Stream
 
 __all__ = ["AsyncModels", "Models"]
 

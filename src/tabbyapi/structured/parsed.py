@@ -13,7 +13,8 @@ from .reading import PartialReader, read
 from .schema import schema_of
 
 if TYPE_CHECKING:
-    from ..streams import AsyncStream, Stream
+    from ..async_streams import AsyncStream
+    from ..streams import Stream
 
     ChatStream: TypeAlias = Stream[ChatCompletionStreamResponse, ChatCompletionResponse]
     AsyncChatStream: TypeAlias = AsyncStream[ChatCompletionStreamResponse, ChatCompletionResponse]

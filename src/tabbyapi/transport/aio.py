@@ -1,304 +1,220 @@
-"""Asyncio transport over aiohttp. One session for each event loop; safe from many tasks."""
+"""Asyncio transport over connections of its own. Safe from many tasks of one event loop.
+
+The loop makes and secures connections; what goes over them is HTTP of `http1`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import io
+import contextlib
 import socket
-import ssl
 from collections.abc import Mapping
-from contextvars import ContextVar
-from functools import partial
-from typing import Any
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-import aiohttp
-
-from ..errors import RequestError, RequestTimeout
-from .aio_wire import DechunkingHandler
+from ..errors import RequestError
+from .aio_wire import AsyncWire
 from .base import (
-    IDLE_EXPIRY,
     PROBING,
     Answer,
     Request,
     cannot_connect,
+    check_size,
+    is_loopback,
     lost_connection,
     no_answer_in_time,
-    proxy_for,
-    read_body_async,
     smallest,
 )
+from .http1 import HTTPError, ReplyReader, RequestHeads
+from .idle import Idle
+from .reasons import words
 
-__all__ = ["AiohttpTransport"]
+if TYPE_CHECKING:
+    from .tls import Securing
 
-_BUFFER = 2**18
-_BROKEN = "its framing is broken"
+__all__ = ["AsyncSocketTransport"]
 
-
-_used: ContextVar[list[asyncio.Transport] | None] = ContextVar("used", default=None)
-"""The sockets that a request has used so far, the last one being the one it is on."""
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Makes connections of ours, and tells which socket a request uses.
-
-    Where a server does not read, closing a connection waits for what is still to be sent, perhaps
-    for ever: such a socket must be aborted, and aiohttp gives no other way to it.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory: Any = partial(DechunkingHandler, loop=self._loop)
-
-    async def connect(self, *args: Any, **options: Any) -> aiohttp.connector.Connection:
-        connection = await super().connect(*args, **options)
-        used, transport = _used.get(), connection.transport
-        if transport is not None:
-            _probe_silence(transport)
-            if used is not None:
-                used.append(transport)
-        return connection
+_STAGGER = 0.25  # seconds after which the next address of a host is tried beside the last
 
 
-def _probe_silence(transport: asyncio.Transport) -> None:
-    sock = transport.get_extra_info("socket")
-    if sock is not None and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
-        for option in PROBING:
-            sock.setsockopt(*option)
+class AsyncSocketTransport:
+    """`AsyncTransport` over connections of its own."""
 
-
-class AiohttpTransport:
-    """`AsyncTransport` over a session of one's own, or over a given `aiohttp.ClientSession`."""
-
-    def __init__(self, base_url: str, session: aiohttp.ClientSession | None = None) -> None:
-        self._given = session
-        self._session = session
+    def __init__(self, base_url: str) -> None:
+        parts = urlsplit(base_url)
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._heads = RequestHeads(base_url)
         self._loop: asyncio.AbstractEventLoop | None = None
-        # aiohttp's own reading of the environment would also add logins from ~/.netrc.
-        self._proxy = proxy_for(base_url)
+        self._idle: Idle[AsyncWire] = Idle()
+        self._securing: Securing | None = None
+        if parts.scheme == "https":
+            from .tls import Securing
+
+            self._securing = Securing(self._host)
 
     async def send(self, request: Request) -> Answer:
+        loop = asyncio.get_running_loop()
         total = request.timeout.total
+        until = None if total is None else loop.time() + total
+        stream = await self.open(request)
+        wait = smallest(request.read_timeout, None if until is None else until - loop.time())
         try:
-            async with asyncio.timeout(total):
-                stream = await self.open(request)
-                try:
-                    async with asyncio.timeout(request.read_timeout):
-                        body = await read_body_async(stream, request)
-                except BaseException:
-                    stream.close()
-                    raise
-        except RequestTimeout:
-            raise
+            body = await stream.whole(wait)
         except TimeoutError:
             limit = smallest(total, request.read_timeout)
             raise no_answer_in_time(request, limit, "the answer was not complete") from None
         return Answer(stream.status, stream.headers, body)
 
-    async def open(self, request: Request) -> AiohttpStream:
+    async def open(self, request: Request) -> AsyncSocketStream:
         limit = smallest(request.read_timeout, request.timeout.total)
-        used: list[asyncio.Transport] = []
-        token = _used.set(used)
-        response = None
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # that of before has ended, and its connections with it
+            self._loop, self._idle = loop, Idle()
+        wire, left = self._idle.take(), limit
+        if wire is None:
+            started = loop.time()
+            wire = await self._connected(request, limit)
+            if limit is not None:
+                left = max(limit - (loop.time() - started), 0.0)
         try:
-            async with asyncio.timeout(limit):
-                response = await self._get_session().request(
-                    request.method,
-                    request.url,
-                    data=_payload(request.body),
-                    headers=request.headers,
-                    proxy=self._proxy,
-                    allow_redirects=False,
-                    max_line_size=request.limits.header,
-                    max_field_size=request.limits.header,
-                    # What is read of the body later is timed by its reader.
-                    timeout=aiohttp.ClientTimeout(sock_connect=request.timeout.connect),
-                )
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
-            raise cannot_connect(request.url, _reason(error)) from None
-        except aiohttp.ClientHttpProxyError as error:
-            refused = f"the proxy refused it ({error.status} {_reason(error)})"
-            raise cannot_connect(request.url, refused) from None
-        except TimeoutError:
-            raise no_answer_in_time(request, limit, "no answer came") from None
-        except aiohttp.ServerDisconnectedError as error:
-            answered = error.message is not None and not isinstance(error.message, str)
-            raise lost_connection(request, "server disconnected", answered=answered) from None
-        except aiohttp.ClientOSError as error:
-            raise lost_connection(request, _reason(error), answered=False) from None
-        except (aiohttp.ClientError, ValueError) as error:
-            raise lost_connection(request, _reason(error), answered=True) from None
-        finally:
-            _used.reset(token)
-            if response is None and used:
-                used[-1].abort()
-        return AiohttpStream(request, response, used[-1] if used else None)
+            reader = await wire.ask(
+                self._heads.of(request), request.body, request.limits.header, left
+            )
+        except BaseException as error:
+            wire.close()
+            if isinstance(error, TimeoutError) and error.errno is None:
+                raise no_answer_in_time(request, limit, "no answer came") from None
+            if isinstance(error, HTTPError | OSError):
+                raise lost_connection(request, words(error), answered=wire.answered) from None
+            raise
+        return AsyncSocketStream(request, reader, wire, self._idle)
 
     async def close(self) -> None:
-        if self._session is not None and self._given is None:
-            session, self._session = self._session, None
-            await session.close()
+        self._idle.close()
 
-    def _get_session(self) -> aiohttp.ClientSession:
-        if self._given is not None:
-            return self._given
+    async def _connected(self, request: Request, limit: float | None) -> AsyncWire:
+        connect = request.timeout.connect
+        try:
+            async with asyncio.timeout(smallest(connect, limit)):
+                return await self._connect()
+        except OSError as error:  # TimeoutError is one
+            raise cannot_connect(request.url, words(error)) from None
+
+    async def _connect(self) -> AsyncWire:
         loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            if self._session is not None:
-                self._session.detach()  # its loop has ended, and its connections with it
-            self._loop = loop
-            self._session = aiohttp.ClientSession(
-                connector=_Connector(limit=0, keepalive_timeout=IDLE_EXPIRY),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                read_bufsize=_BUFFER,
-                skip_auto_headers=("Accept-Encoding", "Accept", "User-Agent", "Content-Type"),
+        secure: dict[str, Any] = {}
+        if self._securing is not None:
+            secure = {"ssl": self._securing.context, "server_hostname": self._securing.name}
+        if _has_one_address(self._host):
+            transport, wire = await loop.create_connection(
+                lambda: AsyncWire(loop), self._host, self._port, **secure
             )
-        return self._session
+        else:
+            from aiohappyeyeballs import start_connection
+
+            infos = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            sock = await start_connection(infos, happy_eyeballs_delay=_STAGGER, loop=loop)
+            transport, wire = await loop.create_connection(
+                lambda: AsyncWire(loop), sock=sock, **secure
+            )
+        sock = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # it has closed already: the request will tell
+            for option in PROBING:
+                sock.setsockopt(*option)
+        return wire
 
 
-class AiohttpStream:
+class AsyncSocketStream:
     """The body of an answer. `read` returns whatever is there, as soon as something is."""
 
-    __slots__ = (
-        "_connection_lost",
-        "_content",
-        "_failed",
-        "_left",
-        "_request",
-        "_response",
-        "_told",
-        "_transport",
-        "headers",
-        "status",
-    )
+    __slots__ = ("_idle", "_reader", "_request", "_wire", "headers", "status")
 
     def __init__(
-        self,
-        request: Request,
-        response: aiohttp.ClientResponse,
-        transport: asyncio.Transport | None = None,
+        self, request: Request, reader: ReplyReader, wire: AsyncWire, idle: Idle[AsyncWire]
     ) -> None:
         self._request = request
-        self._response = response
-        self._content = response.content
-        self._failed: RequestError | None = None  # raised once what came before is handed out
-        self._left = False
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self._connection_lost = partial(_end_without_end, self._content)
-        self._told: asyncio.Future[None] | None = None
-        self._transport = transport  # None in a session that was handed in
-        self._watch(response)
-        self._content.on_eof(self._ended)
+        self._reader = reader
+        self._wire: AsyncWire | None = wire  # None once it was given back or closed
+        self._idle = idle
+        self.status = reader.status
+        self.headers: Mapping[str, str] = reader.headers
 
     async def read(self) -> bytes:
-        if self._failed is not None:
-            raise self._failed
+        wire = self._wire
+        if wire is None:
+            return b""
         try:
-            return await self._content.readany()
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            failed = lost_connection(self._request, _reason(error), answered=True)
-        except RuntimeError:
-            # The connection is closed, and its reader is not yet told: see _end_without_end.
-            if self._told is None or not self._told.done():
+            data = await wire.read()
+        except (HTTPError, OSError) as error:
+            if isinstance(error, TimeoutError) and error.errno is None:  # see `whole`
                 raise
-            failed = lost_connection(self._request, _BROKEN, answered=True)
-        self._failed = failed
-        rest = b"" if self._left else _unread(self._content)
-        if not rest:
-            raise failed
-        return rest
+            raise lost_connection(self._request, words(error), answered=True) from None
+        if self._reader.done:
+            self._release()
+        return data
+
+    async def whole(self, timeout: float | None) -> bytes:
+        """The body up to its end.
+
+        Raises:
+            TimeoutError: it was not complete in time.
+            RequestError: the connection broke, or the body is longer than `limits.body`.
+        """
+        wire = self._wire
+        timer = None
+        if wire is not None and timeout is not None and not self._reader.done:
+            timer = wire.expire_in(timeout)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while piece := await self.read():
+                pieces.append(piece)
+                size += len(piece)
+                check_size(size, self._request)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return b"".join(pieces)
 
     async def finish(self) -> None:
         # The end of the body comes right behind [DONE]; nobody should wait for it long.
-        if self._content.at_eof():
+        wire = self._wire
+        if wire is None:
             return
+        timer = wire.expire_in(0.25)
         try:
-            async with asyncio.timeout(0.25):
-                if await self._content.readany():
-                    self.close()
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, RuntimeError):
+            if await self.read():
+                self.close()
+        except (RequestError, TimeoutError):
             self.close()
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
-        self._left = True
-        self._unwatch()
-        self._response.close()
-        self._drop_unsent()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
-    def _ended(self) -> None:
-        self._unwatch()
-        self._drop_unsent()
-
-    def _drop_unsent(self) -> None:
-        """Drops the connection if the server has answered before it took the whole request."""
-        transport, self._transport = self._transport, None
-        if transport is not None and transport.get_write_buffer_size():
-            transport.abort()
-
-    def _watch(self, response: aiohttp.ClientResponse) -> None:
-        """Sees that the reader is told of the connection's end, whatever the reason."""
-        connection = response.connection
-        protocol = None if connection is None else connection.protocol
-        if protocol is None or self._content.is_eof():
-            return
-        closed = self._told = protocol.closed
-        if closed is None:  # already
-            self._connection_lost(None)
-            return
-        # Looked at by somebody, or asyncio logs that nobody did. Once for each connection.
-        closed.remove_done_callback(_seen)
-        closed.add_done_callback(_seen)
-        closed.add_done_callback(self._connection_lost)
-
-    def _unwatch(self) -> None:
-        if self._told is not None:
-            self._told.remove_done_callback(self._connection_lost)
+    def _release(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            if wire.leave():
+                self._idle.put(wire)
+            else:
+                wire.close()
 
 
-def _seen(closed: asyncio.Future[None]) -> None:
-    if not closed.cancelled():
-        closed.exception()
-
-
-def _end_without_end(content: aiohttp.StreamReader, _: object) -> None:
-    """The connection is closed, and the body neither ended nor failed: its framing was broken.
-
-    aiohttp tells the connection of it, but not the reader, who would wait for ever.
-    """
-    if content.exception() is None and not content.is_eof():
-        content.set_exception(aiohttp.ClientPayloadError(_BROKEN))
-
-
-def _unread(content: aiohttp.StreamReader) -> bytes:
-    """What had arrived before the reader failed: it raises its error first, and would keep it."""
-    error = content.exception()
-    content.set_exception(None)  # type: ignore[arg-type]
+def _has_one_address(host: str) -> bool:
+    """Whether a host needs no race among its addresses."""
+    if is_loopback(host):
+        return True
     try:
-        return content.read_nowait()
-    finally:
-        if error is not None:
-            content.set_exception(error)
-
-
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """A body as aiohttp wants it: long ones are sent piece by piece, and the loop stays free."""
-    return io.BytesIO(body) if body is not None and len(body) > _BUFFER else body
-
-
-def _reason(error: BaseException) -> str:
-    """The cause in a few words."""
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "no connection in time"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
-    if isinstance(error, ssl.SSLError):
-        return str(error.reason or error)
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-        if "Connect call failed" in text:
-            return "connection refused"
-        return text[:1].lower() + text[1:]
-    if isinstance(error, aiohttp.ClientResponseError):
-        return " ".join(error.message.split())[:200]
-    return str(error) or type(error).__name__
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -1,80 +1,231 @@
-"""Asyncio connections that take the framing of chunks off a whole read at a time.
+"""A connection of asyncio: what is received is taken out of its framing where it arrives.
 
-aiohttp's parser hands on each chunk by itself, at more than the cost of decoding the event in it.
-Here it parses the head, and is told of the body's end; what lies between does not pass through it.
+Cost of a read: one call from the loop, and one wake of the task that waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import cast
 
-from aiohttp.client_proto import ResponseHandler
+from .http1 import HTTPError, ReplyReader
 
-from .chunked import Dechunker
+__all__ = ["AsyncWire"]
 
-__all__ = ["DechunkingHandler"]
+_HIGH = 2**18  # bytes that may wait to be read before the server is made to wait
+_PIECE = 2**18  # of a long request, sent at once
 
-_HEAD_END = b"\r\n\r\n"
 
+class AsyncWire(asyncio.Protocol):
+    """Carries one exchange after another.
 
-class DechunkingHandler(ResponseHandler):
-    """A connection. Where anything is unusual, all is left to aiohttp's parser."""
+    Attributes:
+        answered: whether any byte of an answer has come, in this exchange.
+        idle_since: the end of the exchange before, by the monotonic clock.
+    """
+
+    __slots__ = (
+        "_cut_short",
+        "_failed",
+        "_loop",
+        "_lost",
+        "_paused",
+        "_pieces",
+        "_reader",
+        "_transport",
+        "_waiter",
+        "_waiting",
+        "_writable",
+        "answered",
+        "idle_since",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._frames: Dechunker | None = None  # of the body being read
-        self._seen = b""  # the last bytes of an unfinished head
-        self._heads = 0  # read whole
-        self._chunked = False  # whether the last of them announced chunks
+        self._loop = loop
+        self._transport: asyncio.Transport
+        self._reader: ReplyReader | None = None
+        self._pieces: list[bytes] = []  # of the body, not yet read
+        self._waiting = 0  # bytes of them
+        self._paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None  # set while sending must wait
+        self._failed: BaseException | None = None
+        self._lost = False
+        self._cut_short = False  # the server answered before it had the whole request
+        self.answered = False
+        self.idle_since = 0.0
 
-    def feed_data(self, data: Any, size: int = 0) -> None:
-        self._heads += 1
-        self._chunked = data[0].chunked
-        super().feed_data(data, size)
+    # What a stream calls.
+
+    def quiet(self) -> bool:
+        """Whether the connection is open. What comes without being asked for closes it."""
+        return not self._lost
+
+    async def ask(
+        self, head: bytes, body: bytes | None, limit: int, timeout: float | None
+    ) -> ReplyReader:
+        """Sends a request, or as much of it as the server wants, and awaits the answer's head.
+
+        Raises:
+            TimeoutError: no head came within `timeout` seconds.
+            HTTPError, OSError: no answer came, or none of HTTP/1.
+        """
+        reader = self._reader = ReplyReader(limit)
+        self.answered = False
+        timer = None if timeout is None else self._loop.call_later(timeout, self._expire)
+        try:
+            if body is None or len(body) <= _PIECE:
+                self._transport.write(head if body is None else head + body)
+            else:
+                self._transport.write(head)
+                await self._send(body, reader)
+            while not reader.status:
+                await self._arrival()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return reader
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, at least one; b"" at its end.
+
+        Raises:
+            TimeoutError, HTTPError, OSError: see `ask`; what had come before is given out first.
+        """
+        while not self._pieces:
+            reader = self._reader
+            if reader is None or reader.done:
+                return b""
+            await self._arrival()
+        return self.taken()
+
+    def taken(self) -> bytes:
+        """What has arrived of the body and was not read; b"" if nothing has."""
+        pieces = self._pieces
+        if not pieces:
+            return b""
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._waiting = 0
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    def expire_in(self, seconds: float) -> asyncio.TimerHandle:
+        """Whoever waits after so many seconds gets a `TimeoutError`, unless this is cancelled."""
+        return self._loop.call_later(seconds, self._expire)
+
+    def leave(self) -> bool:
+        """Ends the exchange once its body is over; whether the connection may carry another."""
+        reader, self._reader = self._reader, None
+        if reader is None or not reader.reusable or self._cut_short or self._lost:
+            return False
+        return not self._transport.get_write_buffer_size()
+
+    def close(self) -> None:
+        """Drops the connection at once; a reader gets what has arrived, and then b""."""
+        self._reader, self._lost = None, True
+        self._abort()
+        self._wake()
+
+    # What the loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._frames is not None:
-            self._body(self._frames, data)
+        reader = self._reader
+        if reader is None:  # nobody has asked
+            self.close()
             return
-        payload = self._payload
-        if self._parser is None or self._upgraded or (payload and not payload.is_eof()):
-            super().data_received(data)
-            return
-        seen = self._seen
-        end = (seen + data[:3]).find(_HEAD_END) if seen else -1
-        end = data.find(_HEAD_END) if end < 0 else end - len(seen)
-        if end < 0:
-            self._seen = (seen + data)[-3:]
-            super().data_received(data)
-            return
-        self._seen = b""
-        heads, cut = self._heads, end + len(_HEAD_END)
-        super().data_received(data[:cut])
-        payload = self._payload
-        # A head may also end with bare line feeds: then this was not its end.
-        if (
-            self._heads == heads + 1
-            and self._chunked
-            and payload is not None
-            and not payload.total_bytes
-            and not payload.is_eof()
-        ):
-            self._frames = Dechunker()
-            payload.begin_http_chunk_receiving()  # only then it may end with a chunk
-        if cut < len(data):
-            self.data_received(data[cut:])
-
-    def _body(self, frames: Dechunker, data: bytes) -> None:
-        piece = frames.feed(data)
-        payload = self._payload
-        if payload is None:  # closed meanwhile
+        self.answered = True
+        try:
+            piece = reader.feed(data)
+        except HTTPError as error:
+            self._fail(error)
             return
         if piece:
-            payload.feed_data(piece)
-        if frames.failure is not None:
-            self._frames = None
-            super().data_received(b"?\r\n")  # which is no chunk to the parser either
-        elif frames.done:
-            self._frames = None
-            super().data_received(b"0\r\n\r\n" + frames.rest)
+            self._pieces.append(piece)
+            self._waiting += len(piece)
+            if self._waiting > _HIGH and not self._paused and not reader.done:
+                self._paused = True
+                self._transport.pause_reading()
+        if reader.failure is not None:
+            self._fail(HTTPError(f"its framing is broken: {reader.failure}"))
+        elif piece or reader.status:
+            self._wake()
+
+    def eof_received(self) -> None:
+        self._end(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(error)
+
+    def pause_writing(self) -> None:
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    async def _send(self, body: bytes, reader: ReplyReader) -> None:
+        """Sends a long body piece by piece, until the server has answered or left."""
+        rest = memoryview(body)
+        while rest and not reader.status and not self._lost and self._failed is None:
+            self._transport.write(rest[:_PIECE])
+            rest = rest[_PIECE:]
+            if self._writable is None:
+                await asyncio.sleep(0)
+            else:
+                self._waiter = self._writable
+                await self._writable
+        self._cut_short = bool(rest)
+
+    async def _arrival(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+        if self._lost:
+            raise HTTPError("it was closed here")
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _expire(self) -> None:
+        self._fail(TimeoutError())
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failed is None:
+            self._failed = error
+        self._lost = True
+        self._abort()
+        self._wake()
+
+    def _abort(self) -> None:
+        # Closing would wait until all is sent, perhaps for ever.
+        if not self._loop.is_closed():
+            self._transport.abort()
+
+    def _end(self, error: Exception | None) -> None:
+        """The connection has ended: with it perhaps the body, and all waiting."""
+        self._lost = True
+        reader = self._reader
+        if reader is not None and not reader.done and self._failed is None:
+            try:
+                if error is None:
+                    reader.end()
+                else:
+                    self._failed = error
+            except HTTPError as cut:
+                self._failed = cut
+        self._wake()
+        self.resume_writing()

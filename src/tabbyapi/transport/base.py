@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
@@ -24,8 +23,8 @@ __all__ = [
     "ByteStream",
     "Request",
     "Transport",
-    "body_too_large",
     "cannot_connect",
+    "check_size",
     "deadline_of",
     "is_loopback",
     "lost_connection",
@@ -152,8 +151,7 @@ def read_body(stream: ByteStream, request: Request, deadline: float | None) -> b
             return b"".join(pieces)
         pieces.append(piece)
         size += len(piece)
-        if size > request.limits.body:
-            raise body_too_large(request)
+        check_size(size, request)
 
 
 def sent_whole(transport: Transport, request: Request) -> Answer:
@@ -179,8 +177,7 @@ async def read_body_async(stream: AsyncByteStream, request: Request) -> bytes:
     while piece := await stream.read():
         pieces.append(piece)
         size += len(piece)
-        if size > request.limits.body:
-            raise body_too_large(request)
+        check_size(size, request)
     return b"".join(pieces)
 
 
@@ -213,6 +210,8 @@ def proxy_for(url: str) -> str | None:
     parts = urlsplit(url)
     if is_loopback(parts.hostname):
         return None
+    from urllib.request import getproxies, proxy_bypass  # slow to import, and mostly not needed
+
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or (parts.hostname and proxy_bypass(parts.hostname)):
@@ -248,9 +247,15 @@ def lost_connection(request: Request, reason: str, *, answered: bool) -> Request
     )
 
 
-def body_too_large(request: Request) -> RequestError:
-    return RequestError(
-        f"{request.method} {request.url}: the answer is larger than {request.limits.body:,} bytes "
-        "(limits.body) and was given up",
-        answered=True,
-    )
+def check_size(size: int, request: Request) -> None:
+    """Sees that a body is not larger than it may be.
+
+    Raises:
+        RequestError: it is.
+    """
+    if size > request.limits.body:
+        raise RequestError(
+            f"{request.method} {request.url}: the answer is larger than "
+            f"{request.limits.body:,} bytes (limits.body) and was given up",
+            answered=True,
+        )

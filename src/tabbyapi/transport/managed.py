@@ -1,4 +1,4 @@
-"""Blocking transport over a `urllib3.PoolManager` that is handed in, used as it is."""
+"""Blocking transport over urllib3: through a proxy, or over a `PoolManager` that is handed in."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import urllib3
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
     NewConnectionError,
+    ProtocolError,
     ProxyError,
     ReadTimeoutError,
     SSLError,
@@ -19,6 +21,7 @@ from urllib3.exceptions import (
 
 from ..errors import RequestError, RequestTimeout
 from .base import (
+    PROBING,
     Answer,
     Request,
     cannot_connect,
@@ -27,21 +30,30 @@ from .base import (
     sent_whole,
     smallest,
 )
-from .reasons import cause_of, reason_of, words
+from .reasons import words
 
 __all__ = ["ManagedTransport"]
 
-_READ = 65536
+_READ = 65_536
+_KEPT = 128  # connections kept for reuse
 
 
 class ManagedTransport:
-    """`Transport` over somebody's pools: their proxies, certificates and limits hold.
+    """`Transport` over pools of urllib3: their proxies, certificates and limits hold.
 
     urllib3 bounds each read of a socket by itself, not a whole head or a chunk's frame.
     """
 
-    def __init__(self, manager: urllib3.PoolManager) -> None:
+    def __init__(self, manager: urllib3.PoolManager, *, owned: bool = False) -> None:
         self._manager = manager
+        self._owned = owned
+
+    @classmethod
+    def through(cls, proxy: str) -> ManagedTransport:
+        """A transport through this proxy."""
+        options = [*HTTPConnection.default_socket_options, *PROBING]
+        manager = urllib3.ProxyManager(proxy, maxsize=_KEPT, socket_options=options)
+        return cls(manager, owned=True)
 
     def send(self, request: Request) -> Answer:
         return sent_whole(self, request)
@@ -62,16 +74,18 @@ class ManagedTransport:
                 decode_content=False,
             )
         except (ConnectTimeoutError, NewConnectionError, ProxyError, SSLError) as error:
-            raise cannot_connect(request.url, reason_of(error)) from None
+            raise cannot_connect(request.url, _words(error)) from None
         except (HTTPError, http.client.HTTPException, OSError) as error:
-            cause = cause_of(error)
+            cause = _cause(error)
             if isinstance(cause, TimeoutError | ReadTimeoutError):
                 raise no_answer_in_time(request, limit, "no answer came") from None
-            raise lost_connection(request, words(cause), answered=_had_answer(cause)) from None
+            raise lost_connection(request, _words(cause), answered=_had_answer(cause)) from None
         return ManagedStream(request, response)
 
     def close(self) -> None:
-        """Does nothing: the pools are their owner's."""
+        """Closes idle connections, unless the pools are somebody else's."""
+        if self._owned:
+            self._manager.clear()
 
 
 class ManagedStream:
@@ -109,7 +123,7 @@ class ManagedStream:
                     return piece
         # The last two: urllib3's reader finds its socket closed by another thread.
         except (HTTPError, http.client.HTTPException, OSError, ValueError, AttributeError) as error:
-            cause = cause_of(error)
+            cause = _cause(error)
             self._failed = self._failure(cause, timeout)
             arrived = getattr(cause, "partial", b"")  # of an IncompleteRead
             if arrived and isinstance(arrived, bytes):
@@ -120,7 +134,7 @@ class ManagedStream:
     def _failure(self, cause: BaseException, timeout: float | None) -> RequestError:
         if isinstance(cause, TimeoutError | ReadTimeoutError):
             return no_answer_in_time(self._request, timeout, "no data came")
-        return lost_connection(self._request, words(cause), answered=True)
+        return lost_connection(self._request, _words(cause), answered=True)
 
     def finish(self) -> None:
         try:
@@ -159,3 +173,23 @@ def _had_answer(cause: BaseException) -> bool:
     if isinstance(cause, http.client.RemoteDisconnected):
         return False
     return isinstance(cause, http.client.HTTPException)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost cause of what urllib3 raised."""
+    while True:
+        inner = (
+            error.__cause__
+            or getattr(error, "reason", None)
+            or getattr(error, "original_error", None)
+        )
+        if inner is None and isinstance(error, ProtocolError) and len(error.args) > 1:
+            inner = error.args[1]
+        if not isinstance(inner, BaseException) or inner is error:
+            return error
+        error = inner
+
+
+def _words(error: BaseException) -> str:
+    cause = _cause(error)
+    return "no connection in time" if isinstance(cause, ConnectTimeoutError) else words(cause)

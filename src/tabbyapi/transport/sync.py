@@ -1,161 +1,181 @@
-"""Blocking transport over urllib3's pools. Thread-safe: a connection is handed to one caller.
+"""Blocking transport over sockets. Thread-safe: a connection is handed to one caller.
 
-urllib3 connects, secures and keeps the connections. What goes over them is written and read here
-(see `reply`): it is most of what a request costs.
+Connections are made and secured by `socket` and `ssl`; what goes over them is HTTP of `http1`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
+import socket
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
-
-import urllib3
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError
 
 from ..errors import RequestError, RequestTimeout
 from .base import (
-    IDLE_EXPIRY,
     PROBING,
     Answer,
     Request,
     cannot_connect,
     lost_connection,
     no_answer_in_time,
-    proxy_for,
     sent_whole,
     smallest,
 )
-from .reasons import reason_of, words
-from .reply import Reply, read_reply
-from .wire import Wire
+from .http1 import HTTPError, ReplyReader, RequestHeads
+from .idle import Idle
+from .reasons import words
+from .wire import Wire, left_of
 
-__all__ = ["Urllib3Transport"]
+__all__ = ["SocketTransport"]
 
-_KEPT = 128  # connections kept for reuse
 _SMALL = 65_536  # a body up to this is sent in one piece with its head
 
 
-class Urllib3Transport:
-    """`Transport` over a pool of its own, through the proxy that the environment names."""
+class SocketTransport:
+    """`Transport` over connections of its own."""
 
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
-        proxy = proxy_for(base_url)
-        options = [*HTTPConnection.default_socket_options, *PROBING]
-        settings: dict[str, Any] = {"maxsize": _KEPT, "block": False, "socket_options": options}
-        if proxy is None:
-            self._manager = urllib3.PoolManager(num_pools=1, **settings)
-        else:
-            self._manager = urllib3.ProxyManager(proxy, num_pools=1, **settings)
-        self._pool: Any = self._manager.connection_from_url(base_url)
-        # A plain proxy is asked for the whole URL, a tunnel through one for the path.
-        self._tunnelled = proxy is not None and parts.scheme == "https"
-        whole_url = proxy is not None and not self._tunnelled
-        self._prefix = 0 if whole_url else len(base_url) - len(parts.path)
-        self._host = _authority(parts.hostname or "", parts.port, parts.scheme)
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._heads = RequestHeads(base_url)
+        self._idle: Idle[Wire] = Idle()
+        self._secure: Callable[[socket.socket], socket.socket] | None = None
+        self._waits: tuple[type[OSError], ...] = (BlockingIOError,)
+        if parts.scheme == "https":
+            from .tls import WAITS, Securing
+
+            self._secure, self._waits = Securing(self._host).secured, WAITS
 
     def send(self, request: Request) -> Answer:
         return sent_whole(self, request)
 
-    def open(self, request: Request) -> PooledStream:
+    def open(self, request: Request) -> SocketStream:
         limit = smallest(request.read_timeout, request.timeout.total)
         deadline = None if limit is None else time.monotonic() + limit
-        connection = self._connected(request, limit)
-        wire = Wire(connection.sock, deadline)
-        body = request.body
+        wire = self._wire(request, limit)
+        reader = ReplyReader(request.limits.header)
+        head, body = self._heads.of(request), request.body
         try:
-            head = self._head(request)
             if body is None or len(body) > _SMALL:
-                wire.send(head)
+                wire.send(head, deadline)
                 if body is not None:
-                    wire.send(body)
+                    wire.send(body, deadline)
             else:
-                wire.send(head + body)
-            reply = read_reply(wire, request.limits.header)
+                wire.send(head + body, deadline)
+            held = b""
+            while not reader.status:
+                data = wire.receive(left_of(deadline))
+                if data:
+                    held = reader.feed(data)
+                else:
+                    reader.end()
         except BaseException as error:
             wire.close()
-            connection.close()
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError) and error.errno is None:
                 raise no_answer_in_time(request, limit, "no answer came") from None
-            if isinstance(error, http.client.HTTPException | OSError):
+            if isinstance(error, HTTPError | OSError):
                 raise lost_connection(request, words(error), answered=wire.answered) from None
             raise
-        return PooledStream(request, reply, wire, connection, self._pool)
+        return SocketStream(request, reader, held, wire, self._idle)
 
     def close(self) -> None:
-        self._manager.clear()
+        self._idle.close()
 
-    def _connected(self, request: Request, limit: float | None) -> Any:
-        """A connection of the pool; a new one if all are in use, were closed, or idle for long."""
-        connection = None
+    def _wire(self, request: Request, limit: float | None) -> Wire:
+        """A connection that is open: the one used last, or a new one.
+
+        Raises:
+            ConnectError: there is none, and none can be made.
+        """
+        wire = self._idle.take()
+        if wire is not None:
+            return wire
         try:
-            connection = self._pool._get_conn()
-            if time.monotonic() - getattr(connection, "idle_since", 0.0) > IDLE_EXPIRY:
-                connection.close()  # the server may be closing it too
-            if connection.sock is None:
-                connection.timeout = smallest(request.timeout.connect, limit)
-                if self._tunnelled:
-                    self._pool._prepare_proxy(connection)
-                else:
-                    connection.connect()
-        except (HTTPError, http.client.HTTPException, OSError) as error:
-            if connection is not None:
-                connection.close()
-            raise cannot_connect(request.url, reason_of(error)) from None
-        return connection
+            return self._connect(smallest(request.timeout.connect, limit))
+        except OSError as error:
+            raise cannot_connect(request.url, words(error)) from None
 
-    def _head(self, request: Request) -> bytes:
-        headers = request.headers
-        named = {name.lower() for name in headers}
-        lines = [f"{request.method} {request.url[self._prefix :]} HTTP/1.1"]
-        if "host" not in named:
-            lines.append(f"Host: {self._host}")
-        if "accept-encoding" not in named:
-            lines.append("Accept-Encoding: identity")
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        if request.body is not None:
-            lines.append(f"Content-Length: {len(request.body)}")
-        return "\r\n".join([*lines, "", ""]).encode()
+    def _connect(self, timeout: float | None) -> Wire:
+        sock = socket.create_connection((self._host, self._port), timeout)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for option in PROBING:
+                sock.setsockopt(*option)
+            if self._secure is not None:
+                sock = self._secure(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return Wire(sock, self._waits)
 
 
-class PooledStream:
+class SocketStream:
     """The body of an answer. Its content coding, if any, is left on."""
 
-    __slots__ = ("_failed", "_holds", "_pool", "_reply", "_request", "_wire", "headers", "status")
+    __slots__ = (
+        "_failed",
+        "_held",
+        "_idle",
+        "_reader",
+        "_request",
+        "_wires",
+        "headers",
+        "status",
+    )
 
     def __init__(
-        self, request: Request, reply: Reply, wire: Wire, connection: Any, pool: Any
+        self, request: Request, reader: ReplyReader, held: bytes, wire: Wire, idle: Idle[Wire]
     ) -> None:
         self._request = request
-        self._reply = reply
-        self._wire = wire
-        self._holds = [connection]  # taken out by the one who gives it back or closes it
-        self._pool = pool
+        self._reader = reader
+        self._held = held  # of the body; came with the head
+        self._wires = [wire]  # taken out by the one who gives it back or closes it
+        self._idle = idle
         self._failed: RequestError | None = None
-        self.status = reply.status
-        self.headers: Mapping[str, str] = reply.headers
-        if reply.done:
+        self.status = reader.status
+        self.headers: Mapping[str, str] = reader.headers
+        if reader.done:
             self._release()
 
     def read(self, timeout: float | None) -> bytes:
+        if self._held:
+            held, self._held = self._held, b""
+            return held
         if self._failed is not None:
             raise self._failed
+        if self._reader.done:
+            return b""
         try:
-            data = self._reply.read(timeout)
-        except TimeoutError:
-            self._failed = no_answer_in_time(self._request, timeout, "no data came")
-            raise self._failed from None
-        except (http.client.HTTPException, OSError) as error:
-            self._failed = lost_connection(self._request, words(error), answered=True)
-            raise self._failed from None
-        if self._reply.done:
-            self._release()
-        return data
+            return self._receive(timeout)
+        except (HTTPError, OSError) as error:
+            if isinstance(error, TimeoutError) and error.errno is None:
+                self._failed = no_answer_in_time(self._request, timeout, "no data came")
+            else:
+                self._failed = lost_connection(self._request, words(error), answered=True)
+        raise self._failed from None
+
+    def _receive(self, timeout: float | None) -> bytes:
+        reader = self._reader
+        try:
+            wire = self._wires[0]
+        except IndexError:
+            raise HTTPError("it was closed here") from None
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while reader.failure is None:
+            data = wire.receive(timeout)
+            if data:
+                piece = reader.feed(data)
+            else:
+                piece = b""
+                reader.end()
+            if reader.done:
+                self._release()
+            if piece or reader.done:
+                return piece
+            timeout = left_of(deadline)  # it was framing alone
+        raise HTTPError(f"its framing is broken: {reader.failure}")
 
     def finish(self) -> None:
         try:
@@ -167,24 +187,12 @@ class PooledStream:
 
     def close(self) -> None:
         with contextlib.suppress(IndexError):
-            connection = self._holds.pop()
-            self._wire.close()
-            connection.close()
+            self._wires.pop().close()
 
     def _release(self) -> None:
         with contextlib.suppress(IndexError):
-            connection = self._holds.pop()
-            if self._reply.reusable:
-                connection.idle_since = time.monotonic()
+            wire = self._wires.pop()
+            if self._reader.reusable and not wire.cut_short:
+                self._idle.put(wire)
             else:
-                connection.close()
-            self._pool._put_conn(connection)
-
-
-def _authority(host: str, port: int | None, scheme: str) -> str:
-    """A server's name as the Host header has it."""
-    if not host.isascii():
-        host = host.encode("idna").decode("ascii")
-    if ":" in host:
-        host = f"[{host.partition('%')[0]}]"
-    return host if port in (None, 443 if scheme == "https" else 80) else f"{host}:{port}"
+                wire.close()

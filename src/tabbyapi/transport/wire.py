@@ -8,78 +8,104 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import selectors
 import socket
-import ssl
 import threading
 import time
 
-__all__ = ["Wire"]
+__all__ = ["Wire", "left_of"]
 
 _BUFFER = 65_536
 _LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE)  # the last is macOS's word for it
 _BLANK = b"\r\n\r\n"
-_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Wire:
-    """One exchange on a socket.
+    """A socket, for one exchange after another.
+
+    Args:
+        sock: connected.
+        waits: what a socket that does not block raises where another would wait.
 
     Attributes:
-        answered: whether any byte of an answer has come.
+        answered: whether any byte of an answer has come, in this exchange.
         cut_short: the server answered, or closed, before the request was sent whole.
+        idle_since: the end of the exchange before, by the monotonic clock.
     """
 
-    __slots__ = ("_deadline", "_early", "_lock", "_sock", "_timeout", "answered", "cut_short")
+    __slots__ = (
+        "_early",
+        "_lock",
+        "_sock",
+        "_timeout",
+        "_waits",
+        "answered",
+        "cut_short",
+        "idle_since",
+    )
 
-    def __init__(self, sock: socket.socket, deadline: float | None) -> None:
+    def __init__(
+        self, sock: socket.socket, waits: tuple[type[OSError], ...] = (BlockingIOError,)
+    ) -> None:
         self._sock = sock
-        self._deadline = deadline
+        self._waits = waits
         self._timeout = sock.gettimeout()
         self._early = b""  # of an answer, received while the request was being sent
         # Re-entrant: a signal handler may close what its own thread is reading.
         self._lock = threading.RLock()
         self.answered = False
         self.cut_short = False
+        self.idle_since = 0.0
 
-    def send(self, data: bytes) -> None:
+    def quiet(self) -> bool:
+        """Whether nothing has come since the last exchange: no bytes, and no end."""
+        if not _readable(self._sock):
+            return True
+        self._within(0.0)  # it may be TLS's own
+        try:
+            self._sock.recv(1)
+        except self._waits:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def send(self, data: bytes, deadline: float | None) -> None:
         """Sends a request, or as much of it as the server wants.
 
         Raises:
             TimeoutError: the deadline is over.
             OSError: the connection broke, for another reason than the server's leaving.
         """
+        self.answered = False
         try:
             if len(data) > _BUFFER:
-                self.cut_short = not self._sent_unless_answered(data)
+                self.cut_short = not self._sent_unless_answered(data, deadline)
             else:
-                self._within(_left(self._deadline))
+                self._within(left_of(deadline))
                 self._sock.sendall(data)
         except OSError as error:
             if error.errno not in _LEFT:
                 raise
             self.cut_short = True  # it may have said why: the answer is still to be read
 
-    def receive(self) -> bytes:
+    def receive(self, timeout: float | None) -> bytes:
         """The next bytes; b"" at the connection's end.
 
         Raises:
-            TimeoutError: the deadline is over.
+            TimeoutError: none came for `timeout` seconds.
             OSError: the connection broke, or was closed by another thread.
         """
         if self._early:
             data, self._early = self._early, b""
             return data
         with self._lock:
-            self._within(_left(self._deadline))
+            self._within(timeout)
             data = self._sock.recv(_BUFFER)
         if data:
             self.answered = True
         return data
-
-    def expect(self, timeout: float | None) -> None:
-        """Gives what is received next this many seconds; None = any."""
-        self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def close(self) -> None:
         """Closes the socket at once. May be called from another thread: a reader wakes."""
@@ -90,24 +116,25 @@ class Wire:
             self._sock.close()
 
     def _within(self, timeout: float | None) -> None:
+        # Setting it is a call of the system.
         if timeout != self._timeout:
             self._sock.settimeout(timeout)
             self._timeout = timeout
 
-    def _sent_unless_answered(self, data: bytes) -> bool:
+    def _sent_unless_answered(self, data: bytes, deadline: float | None) -> bool:
         sock, rest = self._sock, memoryview(data)
         self._within(0.0)
         with selectors.DefaultSelector() as selector:
             selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
             while rest:
-                ready = selector.select(_left(self._deadline))
+                ready = selector.select(left_of(deadline))
                 if not ready:
                     raise TimeoutError("timed out")
                 (_, events), *_ = ready
                 if events & selectors.EVENT_READ and self._refused():
                     return False
                 if events & selectors.EVENT_WRITE:
-                    with contextlib.suppress(*_WAIT):
+                    with contextlib.suppress(*self._waits):
                         rest = rest[sock.send(rest[:_BUFFER]) :]
         return True
 
@@ -115,7 +142,7 @@ class Wire:
         """Whether what has come while sending is more than TLS's own, or `100 Continue`."""
         try:
             data = self._sock.recv(_BUFFER)
-        except _WAIT:
+        except self._waits:
             return False
         if not data:
             return True
@@ -126,7 +153,15 @@ class Wire:
         return self._early[9:10] not in (b"", b"1")
 
 
-def _left(deadline: float | None) -> float | None:
+def _readable(sock: socket.socket) -> bool:
+    if not hasattr(select, "poll"):  # Windows, where select has no largest descriptor
+        return bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def left_of(deadline: float | None) -> float | None:
     """Seconds to a deadline, None if there is none.
 
     Raises:

@@ -1,9 +1,7 @@
-"""The blocking reader of answers: any cut of the same bytes is the same answer."""
+"""The reader of answers: any cut of the same bytes is the same answer."""
 
 from __future__ import annotations
 
-import http.client
-import socket
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -11,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabbyapi.transport.reply import Reply, read_reply
-from tabbyapi.transport.wire import Wire
+from tabbyapi.transport.base import Request
+from tabbyapi.transport.http1 import HTTPError, ReplyReader, RequestHeads
+from tabbyapi.types import Timeout
 
 BODY = b'{"text": "fine"}'
 COUNTED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nX-A: 1\r\nx-a:2\r\n\r\n" % len(BODY) + BODY
@@ -25,36 +24,16 @@ UNTIL_THE_END = b"HTTP/1.0 200 OK\nx-a: 1\n\n" + BODY
 EMPTY = b"HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n"
 
 
-def answered(pieces: Sequence[bytes], limit: int = 65_536) -> tuple[Reply, bytes]:
-    """What a reader makes of these bytes, sent in these pieces, and the connection's end."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        for piece in pieces:
-            theirs.sendall(piece)
-        theirs.shutdown(socket.SHUT_WR)
-        reply = read_reply(Pieces(ours, pieces), limit)
-        body = b""
-        while data := reply.read(5):
-            body += data
-        return reply, body
-
-
-class Pieces(Wire):
-    """A wire on which no read gives more than one of the pieces."""
-
-    def __init__(self, sock: socket.socket, pieces: Sequence[bytes]) -> None:
-        super().__init__(sock, None)
-        self._sizes = [len(piece) for piece in pieces if piece]
-        self._had = b""
-
-    def receive(self) -> bytes:
-        if not self._had:
-            self._had = super().receive()
-        size = self._sizes.pop(0) if self._sizes else len(self._had)
-        while len(self._had) < size:
-            self._had += super().receive()
-        data, self._had = self._had[:size], self._had[size:]
-        return data
+def answered(pieces: Sequence[bytes], limit: int = 65_536) -> tuple[ReplyReader, bytes]:
+    """What a reader makes of these bytes, received in these pieces, and the connection's end."""
+    reader = ReplyReader(limit)
+    body = b""
+    for piece in pieces:
+        body += reader.feed(piece)
+        if reader.failure is not None:
+            raise HTTPError(reader.failure)
+    reader.end()
+    return reader, body
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
@@ -124,7 +103,7 @@ def test_a_connection_is_not_used_again_after(answer: bytes) -> None:
     ],
 )
 def test_what_is_no_answer_is_an_error(answer: bytes) -> None:
-    with pytest.raises(http.client.HTTPException):
+    with pytest.raises(HTTPError):
         answered([answer])
 
 
@@ -132,6 +111,48 @@ def test_what_is_no_answer_is_an_error(answer: bytes) -> None:
 def test_any_bytes_are_an_answer_or_an_error(data: bytes) -> None:
     try:
         reply, _ = answered([data])
-    except http.client.HTTPException:
+    except HTTPError:
         return
     assert reply.done
+
+
+def request(
+    url: str, headers: dict[str, str], body: bytes | None = None, method: str = "POST"
+) -> Request:
+    return Request(method, url, headers, body, Timeout(), None)
+
+
+@pytest.mark.parametrize(
+    ("root", "host"),
+    [
+        ("http://localhost:5000", "localhost:5000"),
+        ("http://tabby.example:80", "tabby.example"),
+        ("https://tabby.example", "tabby.example"),
+        ("https://tabby.example:8443/behind/a/proxy", "tabby.example:8443"),
+        ("http://[::1]:5000", "[::1]:5000"),
+        ("http://[fe80::1%25eth0]", "[fe80::1]"),
+        ("http://b\u00fccher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_a_head_names_the_host_and_the_path(root: str, host: str) -> None:
+    head = RequestHeads(root).of(request(f"{root}/v1/models", {"X-Api-Key": "k"}, method="GET"))
+    first, *lines = head.decode().split("\r\n")
+    assert first == f"GET {'/behind/a/proxy' if 'behind' in root else ''}/v1/models HTTP/1.1"
+    assert lines == [f"Host: {host}", "Accept-Encoding: identity", "X-Api-Key: k", "", ""]
+
+
+def test_a_head_tells_the_length_of_the_body_and_keeps_what_is_given() -> None:
+    heads = RequestHeads("http://h")
+    headers = {"host": "other", "ACCEPT-ENCODING": "gzip"}
+    for size in (0, 5, 17):
+        head = heads.of(request("http://h/v1/x", headers, b"x" * size)).decode()
+        assert head == (
+            "POST /v1/x HTTP/1.1\r\nhost: other\r\nACCEPT-ENCODING: gzip\r\n"
+            f"Content-Length: {size}\r\n\r\n"
+        )
+
+
+def test_headers_that_come_and_go_are_not_mixed_up() -> None:
+    heads = RequestHeads("http://h")
+    for n in range(100):  # many live at the same address in memory
+        assert f"X-N: {n}\r\n" in heads.of(request("http://h/v1/x", {"X-N": str(n)})).decode()
