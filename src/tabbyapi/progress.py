@@ -26,6 +26,8 @@ __all__ = ["Progress"]
 C = TypeVar("C")
 R = TypeVar("R")
 
+_TOGETHER = 256  # chunks
+
 
 class Progress(Generic[C, R]):
     """What the twins share: what was delivered, how long it has been quiet, and why it ended."""
@@ -44,6 +46,8 @@ class Progress(Generic[C, R]):
         self._total = timeout.total
         self._batch: Iterator[C] = iter(())
         self._chunks: list[C] = []  # the batch being delivered
+        self._settled = 0  # of them, taken into what follows
+        self._delivered: list[C] = []  # and not yet added up
         self._whole: R | None = None  # a plain answer, where the server does not stream
         self._closed = False
         self._ended = False  # nothing more will come
@@ -74,16 +78,22 @@ class Progress(Generic[C, R]):
 
     def _settle(self) -> None:
         """Adds what has been delivered of the batch to the assembled response."""
-        delivered = len(self._chunks) - length_hint(self._batch)
-        if delivered:
-            self._decoder.assembler.add(self._chunks[:delivered])
-            del self._chunks[:delivered]
-            self._batch = iter(self._chunks)
+        # The batch stays as it is: somebody is iterating over it.
+        so_far = len(self._chunks) - length_hint(self._batch)
+        self._delivered += self._chunks[self._settled : so_far]
+        self._settled = so_far
+        self._decoder.assembler.add(self._delivered)
+        self._delivered.clear()
 
     def _next_batch(self, chunks: list[C]) -> None:
-        # All of the old batch has been delivered. Small batches are kept together for a while:
-        # adding them up one by one would cost more.
-        self._decoder.assembler.add(self._chunks)
+        # All of the old batch has been delivered. Small ones are kept together for a while: to add
+        # them up one by one would cost more.
+        delivered = self._delivered
+        delivered += self._chunks[self._settled :] if self._settled else self._chunks
+        self._settled = 0
+        if len(delivered) >= _TOGETHER:
+            self._decoder.assembler.add(delivered)
+            delivered.clear()
         self._chunks = chunks
         self._batch = iter(chunks)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.support.replay import ReplayServer, Reply
 
 import tabbyapi
+from tabbyapi import user
 
 from .conftest import Twin
 from .replies import DONE, GOOD, quick, streamed, text_event
@@ -27,6 +29,41 @@ def test_chunks_arrive_although_others_share_their_http_chunk(twin: Twin) -> Non
     both = text_event("a") + text_event("b") + b": ping - 1\r\n\r\n" + text_event("c") + DONE
     with ReplayServer(streamed(both)) as server:
         assert twin.stream(server.url).texts == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("together", [1, 7, 1000], ids=lambda n: f"{n} in a read")
+def test_what_has_arrived_may_be_asked_for_at_every_chunk(together: int) -> None:
+    words = [f"word{n} " for n in range(1000)]
+    events = [text_event(word) for word in words]
+    reads = [b"".join(events[i : i + together]) for i in range(0, len(events), together)]
+    seen: list[str] = []
+
+    def follow(chunk: Any, response: Any) -> None:
+        seen.append(chunk.text)
+        if len(seen) % 13 == 1:
+            assert response().text == "".join(seen)
+
+    async def main() -> None:
+        async with (
+            tabbyapi.AsyncClient(server.url) as client,
+            client.chat.create_stream([user("Hello")]) as stream,
+        ):
+            async for chunk in stream:
+                follow(chunk, lambda: stream.response)
+            assert stream.response.text == "".join(words)
+
+    with ReplayServer(streamed(*reads, DONE)) as server:
+        with (
+            tabbyapi.Client(server.url) as client,
+            client.chat.create_stream([user("Hello")]) as stream,
+        ):
+            for chunk in stream:
+                follow(chunk, lambda: stream.response)
+            assert stream.response.text == "".join(words)
+        assert seen == words
+        seen.clear()
+        asyncio.run(main())
+        assert seen == words
 
 
 @pytest.mark.parametrize("then", ["close", "reset"])

@@ -27,11 +27,14 @@ class LineTooLongError(Exception):
 class SSEDecoder:
     """Turns the bytes of an event stream into the `data` of its events.
 
-    `comments` counts comment lines (pings). `max_event` is the most bytes that one
-    event may have, finished or not.
+    Attributes:
+        comments: how many comment lines (pings) there were.
+        max_event: the most bytes that one event may have, finished or not.
+        between: what was fed so far ended with an event. Then a reader may take the payload out
+            of a read that is one event in one line; it is what comes while a model generates.
     """
 
-    __slots__ = ("_between", "_data", "_fresh", "_held", "_held_size", "comments", "max_event")
+    __slots__ = ("_data", "_fresh", "_held", "_held_size", "between", "comments", "max_event")
 
     def __init__(self, max_event: int = Limits().event) -> None:
         self.comments = 0
@@ -40,18 +43,7 @@ class SSEDecoder:
         self._held: list[bytes] = []  # pieces of an unfinished line
         self._held_size = 0
         self._fresh = True
-        self._between = False  # events, and not at the very beginning
-
-    def only(self, data: bytes) -> bytes | None:
-        """The payload, if `data` is one whole event in one line; None, and nothing done, if not.
-
-        It is what comes while a model generates.
-        """
-        if self._between and data[:6] == b"data: " and data[-4:] == b"\r\n\r\n":
-            end = len(data) - 4
-            if data.find(b"\r") == end and data.find(b"\n") == end + 1 and end <= self.max_event:
-                return data[6:end]
-        return None
+        self.between = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that `data` completes.
@@ -59,11 +51,8 @@ class SSEDecoder:
         Raises:
             LineTooLongError: an event is longer than `max_event`.
         """
-        only = self.only(data)
-        if only is not None:
-            return [only]
         payloads = self._feed(data)
-        self._between = self._data is None and not self._held and not self._fresh
+        self.between = self._data is None and not self._held and not self._fresh
         return payloads
 
     def _feed(self, data: bytes) -> list[bytes]:

@@ -61,7 +61,6 @@ class StreamDecoder(Generic[C, R]):
         "_decode",
         "_ends_with_done",
         "_is_chunk",
-        "_only",
         "_sse",
         "assembler",
         "done",
@@ -79,7 +78,6 @@ class StreamDecoder(Generic[C, R]):
         self._decode = decode
         self._is_chunk = is_chunk
         self._sse = SSEDecoder()
-        self._only = self._sse.only
         self._ends_with_done = ends_with_done
         self.assembler = assembler
         self.done = False
@@ -101,17 +99,26 @@ class StreamDecoder(Generic[C, R]):
 
     def feed(self, data: bytes) -> list[C]:
         """The chunks that `data` completes, in order."""
+        sse = self._sse
+        if sse.between and data[:6] == b"data: " and data[-4:] == b"\r\n\r\n":
+            end = len(data) - 4
+            if (
+                data.find(b"\n") == end + 1
+                and data.find(b"\r") == end
+                and end <= sse.max_event
+                and not self.done
+                and self.error is None
+            ):
+                only = data[6:end]
+                try:
+                    chunk = self._decode(only)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    return self._chunks([only])
+                return [chunk] if self._is_chunk(chunk) else self._chunks([only])
         if self.done or self.error is not None:
             return []
-        only = self._only(data)
-        if only is not None:
-            try:
-                chunk = self._decode(only)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                return self._chunks([only])
-            return [chunk] if self._is_chunk(chunk) else self._chunks([only])
         try:
-            payloads = self._sse.feed(data)
+            payloads = sse.feed(data)
         except LineTooLongError as long:
             chunks = self._chunks(long.payloads)
             if not self.done and self.error is None:
