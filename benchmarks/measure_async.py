@@ -10,7 +10,7 @@ from typing import Any
 from .peers import MESSAGES, Peer, age_of
 from .process import cpu_of, memory
 from .replay import MODES
-from .sizes import Sizes
+from .sizes import Sizes, streams_of
 
 __all__ = ["hold", "measure", "pace"]
 
@@ -57,7 +57,7 @@ async def measure(peer: Peer, urls: dict[str, str], sizes: Sizes) -> dict[str, f
     """Every figure of one client, in this process."""
     make = peer.load()
     result: dict[str, float] = {}
-    for mode, count in (("coalesced", sizes.coalesced), ("single", sizes.single)):
+    for mode, count in streams_of(sizes):
         client = make(urls[mode])
         await _drain(client, _FEW)
         with cpu_of() as cost:

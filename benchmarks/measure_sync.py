@@ -8,7 +8,7 @@ from typing import Any
 
 from .peers import MESSAGES, Peer
 from .process import cpu_of
-from .sizes import Sizes
+from .sizes import Sizes, streams_of
 
 __all__ = ["measure"]
 
@@ -50,7 +50,7 @@ def measure(peer: Peer, urls: dict[str, str], sizes: Sizes) -> dict[str, float]:
     """Every figure of one client, in this process."""
     make = peer.load()
     result: dict[str, float] = {}
-    for mode, count in (("coalesced", sizes.coalesced), ("single", sizes.single)):
+    for mode, count in streams_of(sizes):
         client = make(urls[mode])
         _drain(client, _FEW)
         with cpu_of() as cost:

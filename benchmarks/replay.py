@@ -1,9 +1,10 @@
 """The replay server: `python -m benchmarks.replay` prints its ports as JSON and serves until its
 standard input closes.
 
-Each port is a way of sending the same stream: `coalesced` writes all of it at once, `single` one
-event a millisecond, so that each is read on its own, and `paced` 50 events a second, each
-stamped with the time of its writing. A request's `max_tokens` (`num_predict`) says how many.
+Each port is a way of sending the same stream: `coalesced` writes all of it at once, `bundled` too,
+with many events in each HTTP chunk, `single` one event a millisecond, so that each is read on its
+own, and `paced` 50 events a second, each stamped with the time of its writing. A request's
+`max_tokens` (`num_predict`) says how many.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
-from .wire import STREAM_HEADS, answer, stamped, stream_parts
+from .wire import STREAM_HEADS, answer, bundled, stamped, stream_parts
 
 __all__ = ["MODES", "main"]
 
-MODES = {"coalesced": 0.0, "single": 0.001, "paced": 0.020}
+MODES = {"coalesced": 0.0, "bundled": 0.0, "single": 0.001, "paced": 0.020}
 """Seconds between the events of one stream."""
 
 _TICK = 0.001
@@ -80,7 +82,8 @@ class PacedStream:
 class Connection(asyncio.Protocol):
     """Answers each request on a kept-alive connection."""
 
-    def __init__(self, pacer: Pacer | None) -> None:
+    def __init__(self, mode: str, pacer: Pacer | None) -> None:
+        self._bundled = mode == "bundled"
         self._pacer = pacer
         self._held = b""
         self._transport: asyncio.Transport
@@ -107,6 +110,8 @@ class Connection(asyncio.Protocol):
         count = int(found[1]) if found else 100
         if not _STREAM.search(body):
             self._transport.write(answer(dialect))
+        elif self._bundled:
+            self._transport.write(STREAM_HEADS[dialect] + bundled(count, dialect))
         elif self._pacer is None:
             parts, tail = stream_parts(count, dialect)
             self._transport.write(b"".join([STREAM_HEADS[dialect], *parts, tail]))
@@ -121,7 +126,7 @@ async def _serve() -> None:
     ports = {}
     for mode, gap in MODES.items():
         pacer = Pacer(gap) if gap else None
-        make: Callable[[], Connection] = lambda pacer=pacer: Connection(pacer)  # noqa: E731
+        make: Callable[[], Connection] = partial(Connection, mode, pacer)
         server = await loop.create_server(make, "127.0.0.1", 0, backlog=1024)
         ports[mode] = server.sockets[0].getsockname()[1]
     print(json.dumps(ports), flush=True)

@@ -12,6 +12,7 @@ __all__ = ["FIGURES", "GOALS", "Goal", "figures_table", "goals_table", "ratio"]
 
 FIGURES = {
     "coalesced_us": "chunk, coalesced (us CPU)",
+    "bundled_us": "chunk, bundled (us CPU)",
     "single_us": "chunk, one by one (us CPU)",
     "request_us": "request (us CPU)",
     "in_flight_us": "request, 64 in flight (us CPU)",

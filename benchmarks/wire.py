@@ -1,12 +1,14 @@
 """What the replay server sends, made beforehand, framed as TabbyAPI frames it.
 
 Every event is an HTTP chunk of its own with CRLF line ends, and a ping comes after every hundred.
+What is `bundled` has many events in a chunk, as a proxy may make it.
 The same text goes out as newline-delimited JSON for Ollama's client, which speaks only that.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -17,6 +19,7 @@ __all__ = [
     "STREAM_HEADS",
     "Dialect",
     "answer",
+    "bundled",
     "http_chunk",
     "payloads",
     "stamped",
@@ -29,6 +32,7 @@ STAMP = len("0000000.000000")
 """Characters of the time stamp that paced chunks carry as their text."""
 
 _PING_EVERY = 100
+_BUNDLE = 65_536  # bytes of a chunk that holds many events
 _WORDS = ("Hello", " there", ",", " friend", ". ", "The", " quick", " brown", " fox", " jumps")
 _ID = "chatcmpl-9b6954029772403298affa04a2ff7954"
 _MODEL = "plain-7b-exl3"
@@ -90,14 +94,26 @@ def _tail(dialect: Dialect) -> bytes:
     return http_chunk(usage) + http_chunk(b"data: [DONE]\r\n\r\n") + b"0\r\n\r\n"
 
 
+def _events(count: int, dialect: Dialect, frame: Callable[[bytes], bytes]) -> Iterator[bytes]:
+    """So many events with text, and the pings between them."""
+    cycle = [frame(_event(_WORDS[i % len(_WORDS)], dialect)) for i in range(_PING_EVERY)]
+    if dialect == "sse":
+        cycle[-1] += frame(b": ping - 2026-11-23 18:23:23.089198+00:00\r\n\r\n")
+    return islice((event for _ in range(count // _PING_EVERY + 1) for event in cycle), count)
+
+
 @lru_cache(maxsize=32)
 def stream_parts(count: int, dialect: Dialect) -> tuple[list[bytes], bytes]:
     """HTTP chunks of `count` - 1 events with text, and the rest, which holds the last event."""
-    cycle = [http_chunk(_event(_WORDS[i % len(_WORDS)], dialect)) for i in range(_PING_EVERY)]
-    if dialect == "sse":
-        cycle[-1] += http_chunk(b": ping - 2026-11-23 18:23:23.089198+00:00\r\n\r\n")
-    cycles = (part for _ in range(count // _PING_EVERY + 1) for part in cycle)
-    return list(islice(cycles, count - 1)), _tail(dialect)
+    return list(_events(count - 1, dialect, http_chunk)), _tail(dialect)
+
+
+@lru_cache(maxsize=32)
+def bundled(count: int, dialect: Dialect) -> bytes:
+    """The same stream as something between might frame it anew: many events in an HTTP chunk."""
+    body = b"".join(_events(count - 1, dialect, bytes))
+    chunks = (body[i : i + _BUNDLE] for i in range(0, len(body), _BUNDLE))
+    return b"".join(map(http_chunk, chunks)) + _tail(dialect)
 
 
 def payloads(count: int) -> list[bytes]:

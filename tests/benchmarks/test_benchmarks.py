@@ -20,7 +20,7 @@ def urls():
 @pytest.mark.parametrize("peer", ["tabbyapi sync", "tabbyapi async", "urllib3+json sync"])
 def test_a_worker_measures_every_way_of_sending(urls, peer):
     figures = call_worker("measure", SMOKE, peer=peer, urls=urls)
-    expected = {"coalesced_us", "single_us", "request_us", "history_us", "warm_ms", "cold_ms"}
+    expected = {"coalesced_us", "bundled_us", "single_us", "request_us", "history_us", "warm_ms"}
     assert expected <= figures.keys()
     assert all(value > 0 for value in figures.values())
 
