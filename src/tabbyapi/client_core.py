@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from .errors import RequestError, TabbyError
+from .process import is_current
 from .protocol.answers import decode_answer, error_of_answer
 from .protocol.call import Call, StreamCall
 from .protocol.endpoint import Endpoint, checked_limits
@@ -60,7 +61,7 @@ class ClientCore:
     def _request_of(self, call: Call[Any]) -> Request:
         if self._closed:
             raise RequestError("this client is closed; make a new one", sent=False)
-        if self._process != os.getpid():
+        if not is_current(self._process):
             raise RequestError(
                 "this client was made in another process, and its connections cannot be shared; "
                 "make a new client after fork",

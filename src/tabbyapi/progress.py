@@ -17,6 +17,7 @@ from .errors import (
     StreamInterruptedError,
     StreamTimeout,
 )
+from .process import is_current
 from .protocol.call import StreamCall
 from .protocol.stream import StreamDecoder
 from .types.timeout import Timeout
@@ -140,7 +141,7 @@ class Progress(Generic[C, R]):
     @property
     def _elsewhere(self) -> bool:
         """Whether this is a forked child: the connection is its parent's, who may be reading."""
-        return self._process != os.getpid()
+        return not is_current(self._process)
 
     def _warn_if_open(self) -> bool:
         if self._closed or self._ended or self._elsewhere:

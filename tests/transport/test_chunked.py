@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tabbyapi.transport.chunked import Dechunker
 
 EXTENSIONS = st.sampled_from([b"", b";", b";name=value", b" ;a", b"\t"])
-TRAILERS = st.sampled_from([b"", b"x-sum: 1\r\n", b"a: b\r\nc: d\r\n"])
+TRAILERS = st.sampled_from([b"", b"x-sum: 1\r\n", b"a: b\r\nc: d\r\n", b"2\r\nhi\r\n"])
 
 
 @st.composite

@@ -142,16 +142,19 @@ class AsyncSocketStream:
         self.headers: Mapping[str, str] = reader.headers
 
     async def read(self) -> bytes:
-        wire = self._wire
+        wire, reader = self._wire, self._reader
         if wire is None:
             return b""
         try:
-            data = await wire.read()
+            while not (data := wire.taken()) and not reader.done:
+                await wire.arrival()
+                if self._wire is None:  # closed meanwhile
+                    return wire.taken()
         except (HTTPError, OSError) as error:
             if isinstance(error, TimeoutError) and error.errno is None:  # see `whole`
                 raise
             raise lost_connection(self._request, words(error), answered=True) from None
-        if self._reader.done:
+        if reader.done:
             self._release()
         return data
 

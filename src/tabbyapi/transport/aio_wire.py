@@ -80,24 +80,24 @@ class AsyncWire(asyncio.Protocol):
                 self._transport.write(head)
                 await self._send(body, reader)
             while not reader.status:
-                await self._arrival()
+                await self.arrival()
         finally:
             if timer is not None:
                 timer.cancel()
         return reader
 
-    async def read(self) -> bytes:
-        """The next bytes of the body, at least one; b"" at its end.
+    def arrival(self) -> asyncio.Future[None]:
+        """Awaited, something has arrived, the end perhaps. Ask for what is `taken` first.
 
         Raises:
-            TimeoutError, HTTPError, OSError: see `ask`; what had come before is given out first.
+            TimeoutError, HTTPError, OSError: nothing will, see `ask`.
         """
-        while not self._pieces:
-            reader = self._reader
-            if reader is None or reader.done:
-                return b""
-            await self._arrival()
-        return self.taken()
+        if self._failed is not None:
+            raise self._failed
+        if self._lost:
+            raise HTTPError("it was closed here")
+        waiter = self._waiter = self._loop.create_future()
+        return waiter
 
     def taken(self) -> bytes:
         """What has arrived of the body and was not read; b"" if nothing has."""
@@ -142,18 +142,17 @@ class AsyncWire(asyncio.Protocol):
         self.answered = True
         try:
             piece = reader.feed(data)
+            if piece:
+                self._pieces.append(piece)
+                self._waiting += len(piece)
+                if self._waiting > _HIGH and not self._paused and not reader.done:
+                    self._paused = True
+                    self._transport.pause_reading()
+            reader.check()
         except HTTPError as error:
             self._fail(error)
             return
-        if piece:
-            self._pieces.append(piece)
-            self._waiting += len(piece)
-            if self._waiting > _HIGH and not self._paused and not reader.done:
-                self._paused = True
-                self._transport.pause_reading()
-        if reader.failure is not None:
-            self._fail(HTTPError(f"its framing is broken: {reader.failure}"))
-        elif piece or reader.status:
+        if piece or reader.status:
             self._wake()
 
     def eof_received(self) -> None:
@@ -183,17 +182,6 @@ class AsyncWire(asyncio.Protocol):
                 self._waiter = self._writable
                 await self._writable
         self._cut_short = bool(rest)
-
-    async def _arrival(self) -> None:
-        if self._failed is not None:
-            raise self._failed
-        if self._lost:
-            raise HTTPError("it was closed here")
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -11,6 +11,7 @@ from functools import lru_cache
 __all__ = ["Dechunker"]
 
 _LINE = 4096  # bytes of a chunk's first line, extensions included
+_SHORT = 8  # bytes of one that is kept in mind
 _TRAILERS = 65_536
 _DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _END = b"\r\n"
@@ -25,17 +26,29 @@ class Dechunker:
         failure: what is wrong with the framing, once something is. Bytes before it are given out.
     """
 
-    __slots__ = ("_held", "_left", "_trailers", "done", "failure", "rest")
+    __slots__ = ("_between", "_held", "_left", "_trailers", "done", "failure", "rest")
 
     def __init__(self) -> None:
         self._left = 0  # of the chunk being read, with its line end
         self._held = b""  # an unfinished line
+        self._between = True  # chunks
         self._trailers = -1  # bytes of them; -1 before the last chunk
         self.done = False
         self.rest = b""
         self.failure: str | None = None
 
     def feed(self, data: bytes) -> bytes:
+        if self._between:  # and often a read is one chunk: then it is what comes of generating
+            line_end = data.find(_END, 0, _SHORT)
+            size = _short_size(data[:line_end]) if line_end > 0 else None
+            if size and len(data) == line_end + size + 4 and data.endswith(_END):
+                return data[line_end + 2 : -2]
+        piece = self._feed(data)
+        over = self._trailers >= 0 or self.failure is not None
+        self._between = not (over or self._left or self._held)
+        return piece
+
+    def _feed(self, data: bytes) -> bytes:
         if self.done:
             self.rest += data
         if self.done or self.failure is not None:
@@ -54,12 +67,13 @@ class Dechunker:
             start = 0
             if self._held:
                 data, self._held = self._held + data, b""
-        total, find, size_of = len(data), data.find, _chunk_size
+        total, find = len(data), data.find
         while self._trailers < 0:
             line_end = find(_END, start)
             if line_end < 0:
                 return self._hold(data[start:], pieces)
-            size = size_of(data[start:line_end])
+            line = data[start:line_end]
+            size = _short_size(line) if line_end - start < _SHORT else _size(line)
             start = line_end + 2
             if not size:
                 if size is None:
@@ -105,10 +119,12 @@ class Dechunker:
         return b"".join(pieces)
 
 
-@lru_cache(4096)
-def _chunk_size(line: bytes) -> int | None:
+def _size(line: bytes) -> int | None:
     """The size in a chunk's first line; None if it has none."""
     digits = line.partition(b";")[0].rstrip(b" \t")
     if not 0 < len(digits) <= 16 or not _DIGITS.issuperset(digits):
         return None
     return int(digits, 16)
+
+
+_short_size = lru_cache(4096)(_size)

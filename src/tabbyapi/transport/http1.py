@@ -97,6 +97,15 @@ class ReplyReader:
             self.done = not left
         return data
 
+    def check(self) -> None:
+        """Sees that the body's framing is sound so far.
+
+        Raises:
+            HTTPError: it is not.
+        """
+        if self.failure is not None:
+            raise HTTPError(f"its framing is broken: {self.failure}")
+
     def end(self) -> None:
         """The connection has ended, and with it perhaps the body.
 

@@ -145,37 +145,31 @@ class SocketStream:
             return held
         if self._failed is not None:
             raise self._failed
-        if self._reader.done:
-            return b""
+        reader = self._reader
+        deadline = None if timeout is None else time.monotonic() + timeout
+        wait = timeout
         try:
-            return self._receive(timeout)
+            while not reader.done:
+                reader.check()
+                data = self._wires[0].receive(wait)
+                if not data:
+                    reader.end()
+                elif piece := reader.feed(data):
+                    if reader.done:
+                        self._release()
+                    return piece
+                wait = left_of(deadline)  # for it was framing alone
+        except IndexError:
+            self._failed = lost_connection(self._request, "it was closed here", answered=True)
         except (HTTPError, OSError) as error:
             if isinstance(error, TimeoutError) and error.errno is None:
                 self._failed = no_answer_in_time(self._request, timeout, "no data came")
             else:
                 self._failed = lost_connection(self._request, words(error), answered=True)
+        else:
+            self._release()
+            return b""
         raise self._failed from None
-
-    def _receive(self, timeout: float | None) -> bytes:
-        reader = self._reader
-        try:
-            wire = self._wires[0]
-        except IndexError:
-            raise HTTPError("it was closed here") from None
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while reader.failure is None:
-            data = wire.receive(timeout)
-            if data:
-                piece = reader.feed(data)
-            else:
-                piece = b""
-                reader.end()
-            if reader.done:
-                self._release()
-            if piece or reader.done:
-                return piece
-            timeout = left_of(deadline)  # it was framing alone
-        raise HTTPError(f"its framing is broken: {reader.failure}")
 
     def finish(self) -> None:
         try:
