@@ -43,6 +43,7 @@ class AsyncStream(Progress[C, R]):
             connect
         )
         self._source: AsyncByteStream | None = None
+        self._loop: asyncio.AbstractEventLoop  # once it is open
         self._timer: asyncio.TimerHandle | None = None
         self._expired: str | None = None  # the limit that ended a read
         self._last_data = self._started = 0.0
@@ -55,9 +56,9 @@ class AsyncStream(Progress[C, R]):
             self._source, whole = await connect()
             if whole is not None:
                 self._plain(whole)
-            loop = asyncio.get_running_loop()
+            loop = self._loop = asyncio.get_running_loop()
             self._last_data = self._started = loop.time()
-            self._watch(loop)
+            self._watch()
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -129,7 +130,6 @@ class AsyncStream(Progress[C, R]):
         if source is None:
             self._ended = True
             return False
-        loop = asyncio.get_running_loop()
         while True:
             if decoder.error is not None:
                 await self._end(good=False)
@@ -155,12 +155,12 @@ class AsyncStream(Progress[C, R]):
             chunks = decoder.feed(data) if data else decoder.finish()
             if chunks:
                 self._next_batch(chunks)
-                self._last_data = loop.time()
+                self._last_data = self._loop.time()
                 return True
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _watch(self) -> None:
         """One timer for the whole stream, looked at when it fires: a chunk costs it nothing."""
-        self._timer = None
+        self._timer, loop = None, self._loop
         if self._ended or self._closed or self._source is None:
             return
         limits = []
@@ -174,12 +174,12 @@ class AsyncStream(Progress[C, R]):
         if loop.time() >= when:
             if length_hint(self._batch):  # the caller is slow, not the server
                 self._last_data = loop.time()
-                self._timer = loop.call_later(0.05, _look, weakref.ref(self), loop)
+                self._timer = loop.call_later(0.05, _look, weakref.ref(self))
                 return
             self._expired = name
             self._source.close()
             return
-        self._timer = loop.call_at(when, _look, weakref.ref(self), loop)
+        self._timer = loop.call_at(when, _look, weakref.ref(self))
 
     def _timed_out(self) -> StreamTimeout | None:
         if self._expired is None:
@@ -202,8 +202,8 @@ class AsyncStream(Progress[C, R]):
                 self._source.close()
 
 
-def _look(stream: weakref.ref[AsyncStream[Any, Any]], loop: asyncio.AbstractEventLoop) -> None:
+def _look(stream: weakref.ref[AsyncStream[Any, Any]]) -> None:
     """Lets a stream look at its limits. Its timer must not keep it from being collected."""
     there = stream()
     if there is not None:
-        there._watch(loop)
+        there._watch()

@@ -214,9 +214,24 @@ def test_leaving_python_in_the_middle_of_a_stream_is_quiet() -> None:
     assert "Traceback" not in out.stderr
 
 
+def test_clients_that_nobody_closed_leave_quietly() -> None:
+    program = """
+        import sys, tabbyapi
+        def ask():
+            client = tabbyapi.Client(sys.argv[1])
+            client.chat.create([tabbyapi.user("Hello")])
+            return client
+        ask()
+        kept = ask()
+    """
+    with ReplayServer(GOOD) as server:
+        out = _python(program, server.url)
+    assert (out.returncode, out.stderr) == (0, "")
+
+
 def _python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), *arguments],
+        [sys.executable, "-W", "always", "-c", textwrap.dedent(program), *arguments],
         capture_output=True,
         text=True,
         timeout=30,

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import RequestError
-from .aio_wire import AsyncWire
+from .aio_wire import AsyncWire, BufferedWire
 from .base import (
     PROBING,
     Answer,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncSocketTransport"]
 
+_BUFFER = 2**18
 _STAGGER = 0.25  # seconds after which the next address of a host is tried beside the last
 
 
@@ -48,6 +50,7 @@ class AsyncSocketTransport:
         self._heads = RequestHeads(base_url)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle: Idle[AsyncWire] = Idle()
+        self._make: Callable[[], AsyncWire]  # a connection of this loop
         self._securing: Securing | None = None
         if parts.scheme == "https":
             from .tls import Securing
@@ -72,6 +75,7 @@ class AsyncSocketTransport:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # that of before has ended, and its connections with it
             self._loop, self._idle = loop, Idle()
+            self._make = self._maker(loop)
         wire, left = self._idle.take(), limit
         if wire is None:
             started = loop.time()
@@ -94,6 +98,11 @@ class AsyncSocketTransport:
     async def close(self) -> None:
         self._idle.close()
 
+    def _maker(self, loop: asyncio.AbstractEventLoop) -> Callable[[], AsyncWire]:
+        if self._securing is None and isinstance(loop, asyncio.SelectorEventLoop):
+            return partial(BufferedWire, loop, memoryview(bytearray(_BUFFER)))
+        return partial(AsyncWire, loop)
+
     async def _connected(self, request: Request, limit: float | None) -> AsyncWire:
         connect = request.timeout.connect
         try:
@@ -109,16 +118,14 @@ class AsyncSocketTransport:
             secure = {"ssl": self._securing.context, "server_hostname": self._securing.name}
         if _has_one_address(self._host):
             transport, wire = await loop.create_connection(
-                lambda: AsyncWire(loop), self._host, self._port, **secure
+                self._make, self._host, self._port, **secure
             )
         else:
             from aiohappyeyeballs import start_connection
 
             infos = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             sock = await start_connection(infos, happy_eyeballs_delay=_STAGGER, loop=loop)
-            transport, wire = await loop.create_connection(
-                lambda: AsyncWire(loop), sock=sock, **secure
-            )
+            transport, wire = await loop.create_connection(self._make, sock=sock, **secure)
         sock = transport.get_extra_info("socket")
         with contextlib.suppress(OSError):  # it has closed already: the request will tell
             for option in PROBING:

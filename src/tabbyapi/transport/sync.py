@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ class SocketTransport:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._heads = RequestHeads(base_url)
         self._idle: Idle[Wire] = Idle()
+        weakref.finalize(self, self._idle.close)  # for those who forget to close their client
         self._secure: Callable[[socket.socket], socket.socket] | None = None
         self._waits: tuple[type[OSError], ...] = (BlockingIOError,)
         if parts.scheme == "https":
