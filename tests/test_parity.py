@@ -19,7 +19,7 @@ ONLY_ASYNC = {"aclose"}  # what asyncio calls it, beside close()
 
 # Classes that callers make themselves; the others are handed out.
 PUBLIC = (Client, AsyncClient)
-APART = {"server", "cli"}
+APART = {"server", "cli", "transport"}  # in the last, the twins differ in who keeps the time
 
 
 def modules() -> Iterator[Any]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncSocketTransport"]
 
-_BUFFER = 2**18
+_BUFFER = 2**16  # larger reads fall out of the processor's caches
 _STAGGER = 0.25  # seconds after which the next address of a host is tried beside the last
 
 

@@ -1,7 +1,8 @@
 """Wire types: what goes over the network, as msgspec Structs, and the parameters of requests.
 
 Both halves, client and server, use them. This package imports nothing else of the project.
-Types of the services beside chat are imported when they are first used.
+Types of the services beside chat are imported when they are first used. Annotations are not
+postponed in these modules: msgspec and typing would compile each of them, when it is imported.
 """
 
 from __future__ import annotations

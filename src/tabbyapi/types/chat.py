@@ -5,8 +5,6 @@ break decoding. `gc=False` keeps the structs of a stream out of the garbage coll
 no cycles, and tracking them would cost more than decoding them.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from .messages import ChatMessage, ToolCall

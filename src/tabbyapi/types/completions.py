@@ -4,8 +4,6 @@ As in `chat`, every field has a default, and the structs of a stream stay out of
 collector.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from .usage import UsageStats

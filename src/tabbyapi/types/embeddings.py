@@ -1,7 +1,5 @@
 """Answers of `POST /v1/embeddings`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -45,7 +43,7 @@ class EmbeddingResponse(msgspec.Struct):
         """One list of floats for each text."""
         return [item.embedding for item in self.data]
 
-    def numpy(self) -> numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]:
+    def numpy(self) -> "numpy.ndarray[tuple[int, int], numpy.dtype[numpy.float32]]":
         """The vectors as one float32 array of shape (texts, dimensions).
 
         Raises:

@@ -1,7 +1,5 @@
 """The server's health, and what a key may do."""
 
-from __future__ import annotations
-
 import msgspec
 
 __all__ = ["AuthPermission", "HealthIssue", "HealthStatus"]

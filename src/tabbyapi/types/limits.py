@@ -1,7 +1,5 @@
 """How much memory an answer may take."""
 
-from __future__ import annotations
-
 import msgspec
 
 __all__ = ["Limits"]

@@ -1,7 +1,5 @@
 """LoRA adapters."""
 
-from __future__ import annotations
-
 import msgspec
 
 __all__ = ["LoraCard", "LoraList", "LoraLoadResponse", "LoraScaling"]

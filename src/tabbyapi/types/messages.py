@@ -1,7 +1,5 @@
 """Messages of a conversation, as they go over the wire in both directions."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias

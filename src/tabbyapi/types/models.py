@@ -1,7 +1,5 @@
 """Models: cards, load progress, server properties, and the parameters of loads and downloads."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

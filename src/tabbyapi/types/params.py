@@ -5,8 +5,6 @@ streams, conversations) completes and checks them without repeating them. What i
 is None, is not sent: an explicit null breaks the real server. Zero and False are sent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 

@@ -1,7 +1,5 @@
 """A chat request prepared as a value."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Sampler overrides: what the server puts in place of the samplers' defaults."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

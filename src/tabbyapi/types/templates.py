@@ -1,7 +1,5 @@
 """Chat templates."""
 
-from __future__ import annotations
-
 import msgspec
 
 __all__ = ["TemplateList"]

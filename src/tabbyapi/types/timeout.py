@@ -1,7 +1,5 @@
 """How long a call may take."""
 
-from __future__ import annotations
-
 import msgspec
 
 __all__ = ["Timeout"]

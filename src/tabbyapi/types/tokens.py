@@ -1,7 +1,5 @@
 """Token ids of texts and messages, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

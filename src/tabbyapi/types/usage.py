@@ -1,7 +1,5 @@
 """Token counts and timings of one request."""
 
-from __future__ import annotations
-
 import msgspec
 
 __all__ = ["UsageStats"]
