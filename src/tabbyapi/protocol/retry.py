@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Protocol
 
 import msgspec
@@ -62,7 +61,9 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         if isinstance(error, RateLimitError) and error.retry_after is not None:
             return error.retry_after if error.retry_after <= self.max_retry_after else None
         ceiling = min(self.max_delay, self.base_delay * 2.0 ** (attempt - 1))
-        return random.uniform(0.0, ceiling)
+        from random import uniform  # slow to import, and mostly not needed
+
+        return uniform(0.0, ceiling)
 
     def _passing(self, error: TabbyError) -> bool:
         if isinstance(error, APIError):

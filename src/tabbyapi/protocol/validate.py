@@ -6,7 +6,6 @@ Each field of generation has one rule in one table; `rules` has what they are ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from ..errors import ValidationError
@@ -191,6 +190,8 @@ def _check_together(fields: dict[str, Any]) -> None:
 def _unknown(name: str, allowed: Mapping[str, Rule]) -> ValidationError:
     advice = _ELSEWHERE.get(name)
     if advice is None:
+        from difflib import get_close_matches  # for those who mistype only
+
         near = get_close_matches(name, allowed, n=1)
         advice = (
             f"did you mean {near[0]}?" if near else 'newer fields go into extra_body={"...": ...}'

@@ -10,6 +10,7 @@ import socket
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RequestError, RequestTimeout
@@ -38,7 +39,9 @@ class SocketTransport:
 
     def __init__(self, base_url: str) -> None:
         parts = urlsplit(base_url)
-        self._host = parts.hostname or ""
+        host = parts.hostname or ""
+        # As bytes it is looked up as it is; a string brings in the tables of all scripts.
+        self._address: Any = host.encode() if host.isascii() else host
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._heads = RequestHeads(base_url)
         self._idle: Idle[Wire] = Idle()
@@ -48,7 +51,7 @@ class SocketTransport:
         if parts.scheme == "https":
             from .tls import WAITS, Securing
 
-            self._secure, self._waits = Securing(self._host).secured, WAITS
+            self._secure, self._waits = Securing(host).secured, WAITS
 
     def send(self, request: Request) -> Answer:
         return sent_whole(self, request)
@@ -100,7 +103,7 @@ class SocketTransport:
             raise cannot_connect(request.url, words(error)) from None
 
     def _connect(self, timeout: float | None) -> Wire:
-        sock = socket.create_connection((self._host, self._port), timeout)
+        sock = socket.create_connection((self._address, self._port), timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for option in PROBING:
