@@ -100,21 +100,20 @@ class StreamDecoder(Generic[C, R]):
     def feed(self, data: bytes) -> list[C]:
         """The chunks that `data` completes, in order."""
         sse = self._sse
-        if sse.between and data[:6] == b"data: " and data[-4:] == b"\r\n\r\n":
-            end = len(data) - 4
-            if (
-                data.find(b"\n") == end + 1
-                and data.find(b"\r") == end
-                and end <= sse.max_event
-                and not self.done
-                and self.error is None
-            ):
-                only = data[6:end]
-                try:
-                    chunk = self._decode(only)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    return self._chunks([only])
-                return [chunk] if self._is_chunk(chunk) else self._chunks([only])
+        if (
+            sse.between
+            and data[:6] == b"data: "
+            and data[-4:] == b"\r\n\r\n"
+            and len(lines := data[6:-4].splitlines()) == 1
+            and len(payload := lines[0]) <= sse.max_event
+            and not self.done
+            and self.error is None
+        ):
+            try:
+                chunk = self._decode(payload)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return self._chunks(lines)
+            return [chunk] if self._is_chunk(chunk) else self._chunks(lines)
         if self.done or self.error is not None:
             return []
         try:
