@@ -27,6 +27,7 @@ from tabbyapi.server.toolcalls import ToolCallSplitter
 from tabbyapi.services.chat import chat_call
 from tabbyapi.structured.reading import PartialReader, read
 from tabbyapi.transport.chunked import Dechunker
+from tabbyapi.transport.http1 import HTTPError, ReplyReader
 from tabbyapi.types.messages import user
 
 __all__ = ["TARGETS"]
@@ -70,6 +71,25 @@ def dechunk(data: bytes) -> None:
     framing = Dechunker()
     assert framing.feed(framed + b"0\r\n\r\nmore") == body
     assert (framing.done, framing.rest, framing.failure) == (True, b"more", None)
+
+
+def reply_split(data: bytes) -> None:
+    """No split of an answer changes what is read of it, and what is none is refused."""
+    pieces, whole = _split(data)
+    outcomes = []
+    for feeding in ([whole], pieces):
+        reader, body = ReplyReader(4096), b""
+        try:
+            for piece in feeding:
+                body += reader.feed(piece) if piece else b""
+                reader.check()
+            reader.end()
+        except HTTPError:
+            outcomes.append((reader.status, body, None))
+        else:
+            outcomes.append((reader.status, body, reader.reusable))
+            assert reader.done
+    assert outcomes[0] == outcomes[1]
 
 
 def _streamed(data: bytes, new: Callable[[], StreamDecoder[Any, Any]]) -> tuple[list[Any], Any]:
@@ -200,6 +220,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for target in (
         sse_split,
         dechunk,
+        reply_split,
         stream_split,
         completion_split,
         load_split,

@@ -55,6 +55,13 @@ def test_any_cut_of_an_answer_is_the_same_answer(
     assert reply.reusable is reusable
 
 
+def test_a_head_may_have_a_hundred_fields_wherever_it_is_cut() -> None:
+    head = b"HTTP/1.1 204 No Content\r\n" + b"a: b\r\n" * 100 + b"\r\n"
+    for cut_at in range(len(head) - 4, len(head)):
+        reader, _ = answered([head[:cut_at], head[cut_at:]])
+        assert reader.status == 204
+
+
 def test_fields_are_read_by_name_and_several_of_a_name_together() -> None:
     reply, _ = answered([COUNTED])
     assert reply.headers == {"content-length": str(len(BODY)), "x-a": "1, 2"}

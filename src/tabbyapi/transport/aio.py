@@ -16,20 +16,10 @@ from urllib.parse import urlsplit
 
 from ..errors import RequestError
 from .aio_wire import AsyncWire, BufferedWire
-from .base import (
-    PROBING,
-    Answer,
-    Request,
-    cannot_connect,
-    check_size,
-    is_loopback,
-    lost_connection,
-    no_answer_in_time,
-    smallest,
-)
+from .base import PROBING, Answer, Request, check_size, is_loopback, smallest
 from .http1 import HTTPError, ReplyReader, RequestHeads
 from .idle import Idle
-from .reasons import words
+from .reasons import cannot_connect, lost_connection, no_answer, no_answer_in_time, words
 
 if TYPE_CHECKING:
     from .tls import Securing
@@ -88,11 +78,7 @@ class AsyncSocketTransport:
             )
         except BaseException as error:
             wire.close()
-            if isinstance(error, TimeoutError) and error.errno is None:
-                raise no_answer_in_time(request, limit, "no answer came") from None
-            if isinstance(error, HTTPError | OSError):
-                raise lost_connection(request, words(error), answered=wire.answered) from None
-            raise
+            raise no_answer(request, limit, error, answered=wire.answered) from None
         return AsyncSocketStream(request, reader, wire, self._idle)
 
     async def close(self) -> None:

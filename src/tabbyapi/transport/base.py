@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ..errors import ConnectError, RequestError, RequestTimeout
+from ..errors import RequestError
 from ..types.limits import Limits
 from ..types.timeout import Timeout
+from .reasons import no_answer_in_time
 
 __all__ = [
     "IDLE_EXPIRY",
@@ -23,12 +24,9 @@ __all__ = [
     "ByteStream",
     "Request",
     "Transport",
-    "cannot_connect",
     "check_size",
     "deadline_of",
     "is_loopback",
-    "lost_connection",
-    "no_answer_in_time",
     "proxy_for",
     "read_body",
     "read_body_async",
@@ -217,34 +215,6 @@ def proxy_for(url: str) -> str | None:
     if not proxy or (parts.hostname and proxy_bypass(parts.hostname)):
         return None
     return proxy
-
-
-# The sentences of transport errors, the same from both twins.
-
-
-def cannot_connect(url: str, reason: str) -> ConnectError:
-    parts = urlsplit(url)
-    address = f"{parts.scheme}://{parts.netloc}"
-    return ConnectError(
-        f"cannot connect to {address}: {reason}. Is TabbyAPI running there? Check base_url (or "
-        "TABBY_API_ENDPOINT), or start a server on this machine with 'tabbyapi serve'"
-    )
-
-
-def no_answer_in_time(request: Request, seconds: float | None, what: str) -> RequestTimeout:
-    limit = "in time" if seconds is None else f"within {seconds:g} s"
-    return RequestTimeout(
-        f"{request.method} {request.url}: {what} {limit}; raise timeout=... if the server "
-        "needs longer"
-    )
-
-
-def lost_connection(request: Request, reason: str, *, answered: bool) -> RequestError:
-    when = "in the middle of the answer" if answered else "before any answer came"
-    return RequestError(
-        f"{request.method} {request.url}: the connection was lost {when} ({reason})",
-        answered=answered,
-    )
 
 
 def check_size(size: int, request: Request) -> None:

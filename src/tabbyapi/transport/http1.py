@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .base import Request
 from .chunked import Dechunker
+
+if TYPE_CHECKING:
+    from .base import Request
 
 __all__ = ["HTTPError", "ReplyReader", "RequestHeads"]
 
@@ -165,7 +168,7 @@ class ReplyReader:
         lines = head.split(b"\n")
         if max(map(len, lines)) > self._limit:
             raise HTTPError(f"a line of its head has more than {self._limit:,} bytes")
-        if len(lines) > _LINES + 1:
+        if len(lines) > _LINES + 2:  # the first, and the beginning of the last
             raise HTTPError(f"got more than {_LINES} headers")
 
 

@@ -20,17 +20,8 @@ from urllib3.exceptions import (
 )
 
 from ..errors import RequestError, RequestTimeout
-from .base import (
-    PROBING,
-    Answer,
-    Request,
-    cannot_connect,
-    lost_connection,
-    no_answer_in_time,
-    sent_whole,
-    smallest,
-)
-from .reasons import words
+from .base import PROBING, Answer, Request, sent_whole, smallest
+from .reasons import cannot_connect, lost_connection, no_answer_in_time, words
 
 __all__ = ["ManagedTransport"]
 

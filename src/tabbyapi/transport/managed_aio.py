@@ -12,18 +12,8 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
 from ..errors import RequestError, RequestTimeout
-from .base import (
-    IDLE_EXPIRY,
-    PROBING,
-    Answer,
-    Request,
-    cannot_connect,
-    lost_connection,
-    no_answer_in_time,
-    read_body_async,
-    smallest,
-)
-from .reasons import words
+from .base import IDLE_EXPIRY, PROBING, Answer, Request, read_body_async, smallest
+from .reasons import cannot_connect, lost_connection, no_answer_in_time, words
 
 __all__ = ["AsyncManagedTransport"]
 

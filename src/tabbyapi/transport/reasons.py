@@ -1,11 +1,19 @@
-"""Why a connection failed, in words for people."""
+"""Why there is no answer, or none that can be used: the errors of transports, and their words."""
 
 from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-__all__ = ["words"]
+from ..errors import ConnectError, RequestError, RequestTimeout
+from .http1 import HTTPError
+
+if TYPE_CHECKING:
+    from .base import Request
+
+__all__ = ["cannot_connect", "lost_connection", "no_answer", "no_answer_in_time", "words"]
 
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
 
@@ -29,3 +37,39 @@ def words(error: BaseException) -> str:
     if isinstance(error, OSError):
         return text[:1].lower() + text[1:] or type(error).__name__
     return text.split(": ", 1)[-1] if " object at 0x" in text else text or type(error).__name__
+
+
+def cannot_connect(url: str, reason: str) -> ConnectError:
+    parts = urlsplit(url)
+    address = f"{parts.scheme}://{parts.netloc}"
+    return ConnectError(
+        f"cannot connect to {address}: {reason}. Is TabbyAPI running there? Check base_url (or "
+        "TABBY_API_ENDPOINT), or start a server on this machine with 'tabbyapi serve'"
+    )
+
+
+def no_answer_in_time(request: Request, seconds: float | None, what: str) -> RequestTimeout:
+    limit = "in time" if seconds is None else f"within {seconds:g} s"
+    return RequestTimeout(
+        f"{request.method} {request.url}: {what} {limit}; raise timeout=... if the server "
+        "needs longer"
+    )
+
+
+def lost_connection(request: Request, reason: str, *, answered: bool) -> RequestError:
+    when = "in the middle of the answer" if answered else "before any answer came"
+    return RequestError(
+        f"{request.method} {request.url}: the connection was lost {when} ({reason})",
+        answered=answered,
+    )
+
+
+def no_answer(
+    request: Request, limit: float | None, error: BaseException, *, answered: bool
+) -> BaseException:
+    """What a failure before the answer's head is to the caller. `limit`: seconds it had."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return no_answer_in_time(request, limit, "no answer came")
+    if isinstance(error, HTTPError | OSError):
+        return lost_connection(request, words(error), answered=answered)
+    return error

@@ -14,19 +14,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RequestError, RequestTimeout
-from .base import (
-    PROBING,
-    Answer,
-    Request,
-    cannot_connect,
-    lost_connection,
-    no_answer_in_time,
-    sent_whole,
-    smallest,
-)
+from .base import PROBING, Answer, Request, sent_whole, smallest
 from .http1 import HTTPError, ReplyReader, RequestHeads
 from .idle import Idle
-from .reasons import words
+from .reasons import cannot_connect, lost_connection, no_answer, no_answer_in_time, words
 from .wire import Wire, left_of
 
 __all__ = ["SocketTransport"]
@@ -78,11 +69,7 @@ class SocketTransport:
                     reader.end()
         except BaseException as error:
             wire.close()
-            if isinstance(error, TimeoutError) and error.errno is None:
-                raise no_answer_in_time(request, limit, "no answer came") from None
-            if isinstance(error, HTTPError | OSError):
-                raise lost_connection(request, words(error), answered=wire.answered) from None
-            raise
+            raise no_answer(request, limit, error, answered=wire.answered) from None
         return SocketStream(request, reader, held, wire, self._idle)
 
     def close(self) -> None:
