@@ -71,7 +71,7 @@ class ReplyReader:
     @property
     def reusable(self) -> bool:
         """Whether the connection may carry a further request."""
-        rest = self._held if self._frames is None else self._frames.rest
+        rest = self._held or (self._frames is not None and self._frames.rest)
         return self.done and self._keep and not rest
 
     def feed(self, data: bytes) -> bytes:
