@@ -14,6 +14,7 @@ from .local_server import SERVER_SIZES, measure_server
 from .plot import plot
 from .report import figures_table, goals_table
 from .run import take_rounds
+from .server_growth import measure_server_growth
 from .server_report import server_figures_table, server_goals_table
 from .sizes import FULL, QUICK, SMOKE
 
@@ -49,6 +50,9 @@ def main() -> None:
     sizes = _SIZES[arguments.size]
     if arguments.rounds:
         sizes = sizes._replace(rounds=arguments.rounds)
+    if arguments.growth and arguments.server:
+        print(growth_table(measure_server_growth(sizes.growth, _say)))
+        return
     if arguments.growth:
         print(growth_table(measure_growth(sizes, _say)))
         return

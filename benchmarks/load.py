@@ -7,7 +7,8 @@ engine's own listener, so that what is read with weighs the same on both sides. 
 - `mark`: what is counted: it stands once in each chunk.
 - `what`: "rate" times `streams` streams to their ends; "leave" closes one after `marks` marks, or
   in the middle of the prompt where that is 0, and times how long the engine at `engine` works on;
-  "hold" opens `streams`, says when `running` of them have begun, and closes them with its stdin.
+  "hold" opens `streams`, says when all have been answered and `running` of them have chunks, and
+  closes them with its stdin.
 
 Prints its figures as one line of JSON.
 """
@@ -70,6 +71,11 @@ class _Stream:
         if self._keep:
             self.body += data if not self.body else data[len(self.mark) - 1 :]
         return True
+
+    @property
+    def opened(self) -> bool:
+        """Whether the answer has begun, if only with its head."""
+        return bool(self._head)
 
     def close(self) -> None:
         if self._head and not self._head.startswith(b"HTTP/1.1 200"):
@@ -152,7 +158,8 @@ def _hold(job: dict[str, Any]) -> dict[str, Any]:
                 return {}
             if not key.data.read():
                 raise RuntimeError("a stream that was to stay open has ended")
-        if not told and sum(stream.seen >= 3 for stream in streams) >= wanted:
+        begun = sum(stream.seen >= 3 for stream in streams)
+        if not told and begun >= wanted and all(stream.opened for stream in streams):
             told = True
             print("ready", flush=True)
 

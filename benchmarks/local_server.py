@@ -88,19 +88,31 @@ class Side(NamedTuple):
 
     def completion(self, prompt: str, tokens: int) -> dict[str, Any]:
         """A job that asks for text without an early end, sampled in the same way."""
-        body: dict[str, Any] = {"prompt": prompt, "seed": 1, "temperature": 1}
+        body: dict[str, Any] = {"prompt": prompt, "seed": 1, "temperature": 1, "stream": True}
         if self.name == BARE:
             body |= {"n_predict": tokens, "ignore_eos": True} | _NEUTRAL
             return self._job("/completion", body, "bare")
         return self._job("/v1/completions", body | _ENDLESS | {"max_tokens": tokens}, "text")
 
-    def chat(self, messages: list[dict[str, str]], tokens: int) -> dict[str, Any]:
-        """A job that asks for an answer in a conversation."""
-        body = {"messages": messages, "max_tokens": tokens, "temperature": 0}
-        return self._job("/v1/chat/completions", body, "chat")
+    def chat(self, messages: list[tuple[str, str]], tokens: int) -> dict[str, Any]:
+        """A job that asks for an answer in a conversation of roles and texts."""
+        body: dict[str, Any] = {"temperature": 0, "stream": True}
+        if self.name == BARE:
+            turns = [f"<|im_start|>{role}\n{text}<|im_end|>\n" for role, text in messages]
+            body |= {"prompt": "".join(turns) + "<|im_start|>assistant\n", "n_predict": tokens}
+            return self._job("/completion", body, "bare")
+        body |= {"messages": [{"role": role, "content": text} for role, text in messages]}
+        return self._job("/v1/chat/completions", body | {"max_tokens": tokens}, "chat")
+
+    def answer(self, body: str) -> str:
+        """The text of a conversation's answer."""
+        events = [json.loads(line[6:]) for line in body.splitlines() if line[:7] == "data: {"]
+        if self.name == BARE:
+            return "".join(event["content"] for event in events)
+        return "".join(event["choices"][0]["delta"].get("content", "") for event in events)
 
     def _job(self, path: str, body: dict[str, Any], mark: str) -> dict[str, Any]:
-        data = json.dumps(body | {"stream": True})
+        data = json.dumps(body)
         head = f"POST {path} HTTP/1.1\r\nHost: local\r\nAuthorization: Bearer {self.key}\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
         request = f"{head}Connection: close\r\n\r\n{data}"
@@ -203,9 +215,7 @@ def _round(served: Serving, sizes: ServerSizes, note: _Note) -> None:
         drive(side.completion(PROMPT, 64), what="rate", streams=SLOTS)
     for count, tokens in STREAMS.items():
         _rates(served, count, tokens // sizes.shorter, sizes.turns, note)
-    cold, warm = _turns(served)
-    note(served.ours, "cold_ms", cold)
-    note(served.ours, "second_ms", warm)
+    _turns(served, note)
     _leaving(served, "leave_decode_s", sizes, note)
 
 
@@ -229,26 +239,20 @@ def _rates(served: Serving, count: int, tokens: int, turns: int, note: _Note) ->
             note(side, f"{who}_{count}_us", spent / chunks * 1e6)
 
 
-def _first(side: Side, messages: list[dict[str, str]]) -> tuple[float, str]:
-    """Milliseconds to the first chunk of an answer, and its text."""
-    said = drive(side.chat(messages, 8), what="rate", streams=1, keep=True)
-    events = [line[6:] for line in said["bodies"][0].splitlines() if line.startswith("data: {")]
-    choices = [json.loads(event)["choices"][0] for event in events]
-    return said["first_ms"], "".join(choice["delta"].get("content", "") for choice in choices)
-
-
-def _turns(served: Serving) -> tuple[float, float]:
+def _turns(served: Serving, note: _Note) -> None:
     """Milliseconds to the first chunk of the first and of the second turn of a conversation of
     2,000 tokens, nearly all of which are its instructions."""
-    told, rules = "Be kind.", 0
-    with served.server.client() as client:
-        while len(client.tokens.encode(told)) < _INSTRUCTIONS:
-            told += "".join(f" Rule {n}: be kind." for n in range(rules, rules + 5))
-            rules += 5
-    messages = [{"role": "system", "content": told}, {"role": "user", "content": "Hello"}]
-    cold, text = _first(served.ours, messages)
-    messages += [{"role": "assistant", "content": text}, {"role": "user", "content": "And then?"}]
-    return cold, _first(served.ours, messages)[0]
+    for side in (served.bare, served.ours):
+        told, rules = f"This is for the {side.name}.", 0
+        with served.server.client() as client:
+            while len(client.tokens.encode(told)) < _INSTRUCTIONS:
+                told += "".join(f" Rule {n}: be kind." for n in range(rules, rules + 5))
+                rules += 5
+        messages = [("system", told), ("user", "Hello")]
+        for figure in ("cold_ms", "second_ms"):
+            said = drive(side.chat(messages, 8), what="rate", streams=1, keep=True)
+            note(side, figure, said["first_ms"])
+            messages += [("assistant", side.answer(said["bodies"][0])), ("user", "And then?")]
 
 
 def _leaving(served: Serving, figure: str, sizes: ServerSizes, note: _Note) -> None:

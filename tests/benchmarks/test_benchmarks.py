@@ -8,6 +8,7 @@ from benchmarks.local_server import SERVER_SIZES, STREAMS, measure_server
 from benchmarks.peers import PEERS
 from benchmarks.report import GOALS, goals_table
 from benchmarks.run import call_worker, replay_server
+from benchmarks.server_growth import measure_server_growth
 from benchmarks.server_report import SERVER_GOALS, server_figures_table, server_goals_table
 from benchmarks.sizes import SMOKE
 
@@ -54,6 +55,12 @@ def test_the_local_server_is_measured_against_its_engine():
     )
     assert server_goals_table(found).count("tiny model") == len(SERVER_GOALS)
     assert "local server, demo model" in server_figures_table(found)
+
+
+def test_the_growth_of_the_local_server_is_measured_at_growing_sizes():
+    found = measure_server_growth(20, lambda _: None)
+    assert all(growth.sizes == sorted(set(growth.sizes)) for growth in found)
+    assert all(growth.costs[-1] > 0 for growth in found[:3])
 
 
 def test_the_goals_name_peers_that_exist_and_read_as_a_table():
