@@ -58,17 +58,32 @@ async def _gone(receive: Receive) -> None:
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work, but cancel it and raise `ClientGone` as soon as the client leaves."""
-    task, watch = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    """Do the work, but cancel it and raise `ClientGone` as soon as the client leaves.
+
+    Costs one task, which watches.
+    """
+    worker = asyncio.current_task()
+    assert worker is not None
+    left = False
+
+    def leave(watched: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not watched.cancelled():
+            left = True
+            worker.cancel()
+
+    watch = asyncio.create_task(_gone(receive))
+    watch.add_done_callback(leave)
     try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        # Ours, unless somebody else has cancelled the request as well.
+        if left and worker.uncancel() == 0:
+            raise ClientGone from None
+        raise
     finally:
-        for each in (task, watch):
-            each.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
+        watch.remove_done_callback(leave)
+        watch.cancel()
 
 
 class EventStream:
