@@ -64,11 +64,12 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """
     worker = asyncio.current_task()
     assert worker is not None
-    left = False
+    left = over = False
 
     def leave(watched: asyncio.Task[None]) -> None:
         nonlocal left
-        if not watched.cancelled():
+        # It may be called in the moment after the work: then nobody is to be cancelled.
+        if not over and not watched.cancelled():
             left = True
             worker.cancel()
 
@@ -82,7 +83,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             raise ClientGone from None
         raise
     finally:
-        watch.remove_done_callback(leave)
+        over = True
         watch.cancel()
 
 
