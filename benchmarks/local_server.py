@@ -223,8 +223,8 @@ def _rates(served: Serving, count: int, tokens: int, turns: int, note: _Note) ->
     """Chunks a second of so many streams, and the CPU time of a chunk in each process."""
     sides = (served.bare, served.ours)
     found: dict[Side, list[list[float]]] = {side: [] for side in sides}
-    for _ in range(turns):
-        for side in sides:
+    for turn in range(turns):
+        for side in sides if turn % 2 else sides[::-1]:
             before = cpu_of_process(served.pid), cpu_of_process(served.engine_pid)
             said = drive(side.completion(PROMPT, tokens), what="rate", streams=count)
             server = cpu_of_process(served.pid) - before[0]
