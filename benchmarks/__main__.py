@@ -10,14 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .growth import growth_table, measure_growth
-from .local_server import measure_server, server_table
+from .local_server import SERVER_SIZES, measure_server
 from .plot import plot
 from .report import figures_table, goals_table
 from .run import take_rounds
+from .server_growth import measure_server_growth
+from .server_report import server_figures_table, server_goals_table
 from .sizes import FULL, QUICK, SMOKE
 
 _SIZES = {"full": FULL, "quick": QUICK, "smoke": SMOKE}
-_TOKENS = 400  # of each stream of the local server
 _LIBRARIES = ("openai", "ollama", "httpx2", "urllib3", "aiohttp", "msgspec", "uvloop")
 
 
@@ -49,11 +50,21 @@ def main() -> None:
     sizes = _SIZES[arguments.size]
     if arguments.rounds:
         sizes = sizes._replace(rounds=arguments.rounds)
+    if arguments.growth and arguments.server:
+        print(growth_table(measure_server_growth(sizes.growth, _say)))
+        return
     if arguments.growth:
         print(growth_table(measure_growth(sizes, _say)))
         return
     if arguments.server:
-        print(server_table(measure_server(sizes.rounds, _TOKENS // sizes.growth, _say)))
+        chosen = SERVER_SIZES[arguments.size]
+        if arguments.rounds:
+            chosen = chosen._replace(rounds=arguments.rounds)
+        found = measure_server(chosen, _say)
+        print(server_figures_table(found), server_goals_table(found), sep="\n\n")
+        if arguments.json:
+            data = {"versions": _versions(), "sizes": chosen._asdict(), "results": found}
+            arguments.json.write_text(json.dumps(data, indent=1) + "\n")
         return
     results = take_rounds(sizes, _say)
     print(figures_table(results), goals_table(results), sep="\n\n")

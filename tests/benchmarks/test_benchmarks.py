@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.growth import growth_table, measure_growth
-from benchmarks.local_server import measure_server, server_table
+from benchmarks.local_server import SERVER_SIZES, STREAMS, measure_server
 from benchmarks.peers import PEERS
 from benchmarks.report import GOALS, goals_table
 from benchmarks.run import call_worker, replay_server
+from benchmarks.server_growth import measure_server_growth
+from benchmarks.server_report import SERVER_GOALS, server_figures_table, server_goals_table
 from benchmarks.sizes import SMOKE
 
 
@@ -43,9 +45,22 @@ def test_growth_is_measured_at_growing_sizes():
 
 
 def test_the_local_server_is_measured_against_its_engine():
-    found = measure_server(1, 10, lambda _: None)
-    assert all(value > 0 for values in found.values() for value in values)
-    assert server_table(found).count("\n") == len(found) + 1
+    found = measure_server(SERVER_SIZES["smoke"], lambda _: None)
+    ours = found["local server, tiny model"]
+    rates = {f"rate_{count}" for count in STREAMS} | {f"server_{count}_us" for count in STREAMS}
+    others = {"cold_ms", "second_ms", "leave_decode_s", "leave_prefill_s", "stream_kib"}
+    assert rates | others <= ours.keys()
+    assert all(
+        value >= 0 for figures in found.values() for values in figures.values() for value in values
+    )
+    assert server_goals_table(found).count("tiny model") == len(SERVER_GOALS)
+    assert "local server, demo model" in server_figures_table(found)
+
+
+def test_the_growth_of_the_local_server_is_measured_at_growing_sizes():
+    found = measure_server_growth(20, lambda _: None)
+    assert all(growth.sizes == sorted(set(growth.sizes)) for growth in found)
+    assert all(growth.costs[-1] > 0 for growth in found[:3])
 
 
 def test_the_goals_name_peers_that_exist_and_read_as_a_table():

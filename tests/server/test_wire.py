@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +14,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from tabbyapi.server.settings import Settings
-from tabbyapi.server.wire import protocol
+from tabbyapi.server.wire import OUTGOING, Outgoing, protocol
 
 from .conftest import Raw
 from .test_limits import BODY, all_of, connect, head, is_served
@@ -30,6 +31,61 @@ def until(sock: socket.socket, *wanted: bytes) -> bytes:
         assert more, data
         data += more
     return data
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[tuple[str, int]]:
+    """Serves an ASGI application; gives the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        options: dict[str, Any] = {"lifespan": "off", "ws": "none", "log_level": "critical"}
+        server = uvicorn.Server(uvicorn.Config(app, http=protocol(Settings()), **options))
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            await running
+
+
+# ------------------------------------------------------------------- answers in pieces
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_whoever_writes_to_a_client_that_does_not_read_waits_for_it(leaves: bool) -> None:
+    piece, sent = b"x" * 10_000, 0
+
+    async def scenario() -> None:
+        full, free = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal sent
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            outgoing: Outgoing = scope["extensions"][OUTGOING]
+            await outgoing.room()  # there is
+            sent = 1
+            while outgoing.put(piece):
+                sent += 1
+            full.set()
+            await outgoing.room()
+            free.set()
+            await send({"type": "http.response.body", "body": b"end", "more_body": False})
+
+        async with serving(app) as address, asyncio.timeout(30):
+            reader, writer = await asyncio.open_connection(*address, limit=1024)
+            writer.write(HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            await full.wait()
+            await asyncio.sleep(0.05)
+            assert not free.is_set()
+            if leaves:
+                writer.transport.abort()
+            else:
+                data = await reader.read(-1)
+                assert data.count(b"x") == sent * len(piece)
+                assert data.endswith(b"3\r\nend\r\n0\r\n\r\n")
+            await free.wait()
+            writer.close()
+
+    asyncio.run(scenario())
 
 
 # ------------------------------------------------------------------- requests sent ahead
@@ -60,19 +116,12 @@ def test_a_request_is_told_that_its_client_left_though_another_waits_behind_it()
                 pass
             left.set()
 
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            options: dict[str, Any] = {"lifespan": "off", "ws": "none", "log_level": "critical"}
-            config = uvicorn.Config(app, http=protocol(Settings()), **options)
-            server = uvicorn.Server(config)
-            running = asyncio.create_task(server.serve(sockets=[listener]))
-            _, writer = await asyncio.open_connection(*listener.getsockname())
+        async with serving(app) as address, asyncio.timeout(30):
+            _, writer = await asyncio.open_connection(*address)
             writer.write(HEALTH * 2)
-            async with asyncio.timeout(30):
-                await served.wait()
-                writer.close()
-                await left.wait()
-            server.should_exit = True
-            await running
+            await served.wait()
+            writer.close()
+            await left.wait()
 
     asyncio.run(scenario())
 

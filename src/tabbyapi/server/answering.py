@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -16,18 +16,17 @@ from .answers import Refused, busy, context_refused, error_event, json_answer
 from .choices import usage
 from .engine import EngineDied, EngineRefusal
 from .generation import generate
-from .mailbox import Mailbox
 from .runtime import Loaded, Runtime
-from .sse import DONE, EventStream, ping, unless_gone
+from .sse import DONE, EventStream, pings, unless_gone
+from .wire import Outgoing
 from .work import Ending, Job, Outlet, Piece, Step
 
 __all__ = ["Answer", "AnyChoice", "Writer", "answer_stream", "answer_whole"]
 
 log = logging.getLogger("tabbyapi.server")
 
-_PING = "ping"
 _Failure = EngineDied | EngineRefusal | Refused
-_Mail = tuple[int, Step | _Failure] | str
+Room = Callable[[], Awaitable[None]]
 
 
 class AnyChoice(Protocol):
@@ -90,7 +89,7 @@ async def answer_whole(
     gate = answer.runtime.gate
     gate.enter()
     try:
-        await unless_gone(request.receive, _whole(answer))
+        await unless_gone(request.receive, _generate_all(answer, _Whole(answer), _always_room))
         return json_answer(body())
     finally:
         gate.leave()
@@ -98,36 +97,139 @@ async def answer_whole(
 
 def answer_stream(answer: Answer[C], writer: Writer[C]) -> ASGIApp:
     """Answer with a stream of what is generated as it comes."""
+
+    async def produce(outgoing: Outgoing) -> bytes:
+        stream = _Stream(answer, writer, outgoing)
+        with pings(outgoing, answer.runtime.settings.ping_interval), suppress(_Failed):
+            await _generate_all(answer, stream, outgoing.room)
+        return stream.last
+
     gate = answer.runtime.gate
     gate.enter()
-    return EventStream(_stream(answer, writer), on_close=gate.leave)
+    return EventStream(produce, on_close=gate.leave)
+
+
+# --------------------------------------------------------------------- where steps go
+
+
+class _Taker(Protocol):
+    """Takes the steps of all choices. `fail` may raise, which ends them all."""
+
+    def take(self, index: int, step: Step) -> bool:
+        """The next step of a choice. Returns whether there is room for more."""
+        ...
+
+    def fail(self, index: int, error: _Failure) -> None:
+        """A choice that has come to nothing."""
+        ...
+
+
+class _Whole(Generic[C]):
+    """Gathers."""
+
+    def __init__(self, answer: Answer[C]) -> None:
+        self._answer = answer
+
+    def take(self, index: int, step: Step) -> bool:
+        choice = self._answer.choices[index]
+        if isinstance(step, Ending):
+            choice.finish(step)
+        else:
+            for piece in step:
+                choice.feed(piece)
+        return True
+
+    def fail(self, index: int, error: _Failure) -> None:
+        choice = self._answer.choices[index]
+        if not self._answer.loaded.unloaded or choice.ending is not None:
+            _report(self._answer, error)
+            raise _aborted(self._answer, error)
+        # Unloading ends an answer where it is; that it has no reason tells of it.
+        choice.finish(Ending(None, None, 0))
+
+
+async def _always_room() -> None:
+    pass
+
+
+class _Failed(Exception):
+    """One of the choices failed, which the stream has been told."""
+
+
+class _Stream(Generic[C]):
+    """Writes, in the very call that brings the step: a token costs no task switch.
+
+    `last` is what goes out with the end of the answer.
+    """
+
+    def __init__(self, answer: Answer[C], writer: Writer[C], outgoing: Outgoing) -> None:
+        self.last = b""
+        self._answer = answer
+        self._writer = writer
+        self._put = outgoing.put
+        self._remaining = len(answer.choices)
+
+    def take(self, index: int, step: Step) -> bool:
+        choice = self._answer.choices[index]
+        out: list[bytes] = []
+        if not isinstance(step, Ending):
+            self._writer.pieces(out, choice, step)
+            return self._put(b"".join(out)) if out else True
+        self._remaining -= 1
+        choice.ending = step
+        use = None if self._remaining else self._answer.usage()
+        self._writer.last(out, choice, step, use)
+        if self._remaining:
+            return self._put(b"".join(out))
+        self.last = b"".join([*out, DONE])
+        return True
+
+    def fail(self, index: int, error: _Failure) -> None:
+        if not self._answer.loaded.unloaded:
+            _report(self._answer, error)
+        self.last = _failure(self._answer, error)
+        raise _Failed
 
 
 # -------------------------------------------------------------------------- generation
 
 
-async def _pump(answer: Answer[C], index: int, mailbox: Mailbox[_Mail]) -> None:
-    """Generate one choice into the mailbox."""
+async def _generate_all(answer: Answer[C], taker: _Taker, room: Room) -> None:
+    """All choices at once; where one fails for good, the others are ended."""
+    works = [_generate_one(answer, k, taker, room) for k in range(len(answer.jobs))]
+    if len(works) == 1:
+        await works[0]
+        return
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _generate_one(answer: Answer[C], index: int, taker: _Taker, room: Room) -> None:
     try:
         async with answer.runtime.gate.slot:
-            await _generate(answer, index, mailbox)
+            await _generate(answer, index, taker, room)
     except (EngineDied, EngineRefusal, Refused) as error:
-        mailbox.put((index, error))
+        taker.fail(index, error)
     except Exception as error:
-        # A fault of ours: the client must not wait for ever for what this task will never send.
+        # A fault of ours: the client must not wait for ever for what will never come.
         log.exception("generation failed")
-        mailbox.put((index, EngineRefusal(f"internal error ({type(error).__name__})")))
+        taker.fail(index, EngineRefusal(f"internal error ({type(error).__name__})"))
 
 
-async def _generate(answer: Answer[C], index: int, mailbox: Mailbox[_Mail]) -> None:
+async def _generate(answer: Answer[C], index: int, taker: _Taker, room: Room) -> None:
     begun, dead = False, None
 
     def put(step: Step) -> bool:
         nonlocal begun
         begun = True
-        return mailbox.put((index, step))
+        return taker.take(index, step)
 
-    outlet = Outlet(put, mailbox.room)
+    outlet = Outlet(put, room)
     while True:
         native = await answer.runtime.native(answer.loaded, after=dead)
         try:
@@ -138,87 +240,6 @@ async def _generate(answer: Answer[C], index: int, mailbox: Mailbox[_Mail]) -> N
             if begun or dead is not None or not error.unreached:
                 raise
             dead = native
-
-
-async def _mail(answer: Answer[C], ping_interval: float = 0.0) -> AsyncGenerator[list[_Mail], None]:
-    """Everything the choices generate, with pings between."""
-    mailbox: Mailbox[_Mail] = Mailbox()
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle | None = None
-
-    def tick() -> None:
-        nonlocal timer
-        mailbox.put(_PING)
-        timer = loop.call_later(ping_interval, tick)
-
-    if ping_interval > 0:
-        timer = loop.call_later(ping_interval, tick)
-    pumps = [asyncio.create_task(_pump(answer, k, mailbox)) for k in range(len(answer.jobs))]
-    try:
-        while True:
-            yield await mailbox.take()
-    finally:
-        if timer is not None:
-            timer.cancel()
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-
-
-async def _whole(answer: Answer[C]) -> None:
-    remaining = len(answer.choices)
-    async with aclosing(_mail(answer)) as batches:
-        async for batch in batches:
-            for mail in batch:
-                assert not isinstance(mail, str)
-                index, step = mail
-                choice = answer.choices[index]
-                if isinstance(step, list):
-                    for piece in step:
-                        choice.feed(piece)
-                elif isinstance(step, Ending):
-                    choice.finish(step)
-                    remaining -= 1
-                elif answer.loaded.unloaded and choice.ending is None:
-                    # Unloading ends an answer where it is; that it has no reason tells of it.
-                    choice.finish(Ending(None, None, 0))
-                    remaining -= 1
-                else:
-                    _report(answer, step)
-                    raise _aborted(answer, step)
-            if not remaining:
-                return
-
-
-async def _stream(answer: Answer[C], writer: Writer[C]) -> AsyncGenerator[bytes, None]:
-    remaining = len(answer.choices)
-    async with aclosing(_mail(answer, answer.runtime.settings.ping_interval)) as batches:
-        async for batch in batches:
-            out: list[bytes] = []
-            for mail in batch:
-                if isinstance(mail, str):
-                    out.append(ping())
-                    continue
-                index, step = mail
-                choice = answer.choices[index]
-                if isinstance(step, list):
-                    writer.pieces(out, choice, step)
-                elif isinstance(step, Ending):
-                    remaining -= 1
-                    choice.ending = step
-                    writer.last(out, choice, step, None if remaining else answer.usage())
-                else:
-                    if not answer.loaded.unloaded:
-                        _report(answer, step)
-                    out.append(_failure(answer, step))
-                    yield b"".join(out)
-                    return
-            if not remaining:
-                out.append(DONE)
-            if out:
-                yield b"".join(out)
-            if not remaining:
-                return
 
 
 # ---------------------------------------------------------------------------- failures

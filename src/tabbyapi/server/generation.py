@@ -12,6 +12,7 @@ from .work import Ending, Job, Outlet, Piece, Step, Watch, ending, prompt_read
 
 __all__ = ["generate"]
 
+_MORE, _WAIT, _ENOUGH = Flow.MORE, Flow.WAIT, Flow.ENOUGH  # an enum's member is slow to look up
 _GIVEN_UP = "the constraint became too hard to keep in the middle of the answer: simplify it"
 
 
@@ -38,34 +39,31 @@ class _Plain:
         self.job = job
         self.follower = follower
         self.put = put
-        self.watch = Watch(job)
+        self.verdict = Watch(job).verdict
         self.read = Timings()
 
     def take(self, events: list[Event]) -> Flow:
         pieces: list[Piece] = []
-        try:
-            end = self._ending(events, pieces)
-        finally:
-            room = self.put(pieces) if pieces else True
-        if end is not None:
-            self.put(end)
-            return Flow.ENOUGH
-        return Flow.MORE if room else Flow.WAIT
-
-    def _ending(self, events: list[Event], pieces: list[Piece]) -> Ending | None:
-        """Collect the text of events; returns the ending if it is among them."""
+        end: Ending | None = None
         for event in events:
+            if content := event.content:
+                if self.follower is not None and self.follower.leaves(content):
+                    if pieces:
+                        self.put(pieces)
+                    raise EngineRefusal(_GIVEN_UP, status=400)
+                reason = self.verdict(event)
+                if reason != "stop_token":
+                    pieces.append(Piece(content, event.completion_probabilities))
+                if reason is not None:
+                    end = Ending(reason, None, event.tokens_predicted, self.read)
+                    break
+            if event.stop:
+                end = ending(self.job, event)
+                break
             if event.prompt_progress is not None:
                 self.read = prompt_read(event.prompt_progress)
-                continue
-            if event.content:
-                if self.follower is not None and self.follower.leaves(event.content):
-                    raise EngineRefusal(_GIVEN_UP, status=400)
-                reason = self.watch.verdict(event)
-                if reason != "stop_token":
-                    pieces.append(Piece(event.content, event.completion_probabilities))
-                if reason:
-                    return Ending(reason, None, event.tokens_predicted, self.read)
-            if event.stop:
-                return ending(self.job, event)
-        return None
+        room = self.put(pieces) if pieces else True
+        if end is not None:
+            self.put(end)
+            return _ENOUGH
+        return _MORE if room else _WAIT

@@ -7,7 +7,7 @@ its progress does not cancel it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -23,6 +23,7 @@ from .mailbox import Mailbox
 from .runtime import LoadOptions, Runtime
 from .sse import EventStream, ping
 from .templates import TemplateError
+from .wire import Outgoing
 
 __all__ = ["LoadRequest", "load", "unload"]
 
@@ -89,7 +90,7 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
         return begun
 
     task = runtime.background(work())
-    return EventStream(_progress(task, news, runtime), on_close=lambda: None)
+    return EventStream(partial(_progress, task, news, runtime), on_close=lambda: None)
 
 
 async def unload(_: Request, runtime: Runtime) -> ASGIApp:
@@ -101,8 +102,8 @@ async def unload(_: Request, runtime: Runtime) -> ASGIApp:
 
 
 async def _progress(
-    task: asyncio.Task[bool], news: Mailbox[float], runtime: Runtime
-) -> AsyncGenerator[bytes, None]:
+    task: asyncio.Task[bool], news: Mailbox[float], runtime: Runtime, outgoing: Outgoing
+) -> bytes:
     interval = runtime.settings.ping_interval or None
     said = 0
     reader = asyncio.ensure_future(news.take())
@@ -112,12 +113,12 @@ async def _progress(
                 {task, reader}, timeout=interval, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
-                yield ping()
+                outgoing.put(ping())
             if reader.done():
                 step = min(_STEPS - 1, int(reader.result()[-1] * _STEPS))
                 while said < step:
                     said += 1
-                    yield _event("model", said, _STEPS, "processing")
+                    outgoing.put(_event("model", said, _STEPS, "processing"))
                 reader = asyncio.ensure_future(news.take())
     finally:
         reader.cancel()
@@ -125,14 +126,13 @@ async def _progress(
     try:
         fresh = task.result()
     except (EngineError, NotAModelError, TemplateError, OSError) as error:
-        yield error_event(str(error))
-        return
+        return error_event(str(error))
     steps = _STEPS if fresh else 1
     if fresh and runtime.loaded is not None and runtime.loaded.has_vision:
-        yield _event("vision", 1, 1, "processing") + _event("vision", 1, 1, "finished")
+        outgoing.put(_event("vision", 1, 1, "processing") + _event("vision", 1, 1, "finished"))
     for step in range(said + 1 if fresh else 1, steps + 1):
-        yield _event("model", step, steps, "processing")
-    yield _event("model", steps, steps, "finished")
+        outgoing.put(_event("model", step, steps, "processing"))
+    return _event("model", steps, steps, "finished")
 
 
 def _event(kind: str, module: int, modules: int, status: str) -> bytes:

@@ -21,13 +21,41 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from .answers import busy, json_answer
 from .settings import Settings
 
-__all__ = ["protocol"]
+__all__ = ["OUTGOING", "Outgoing", "protocol"]
+
+OUTGOING = "tabbyapi.outgoing"
+"""The extension of the ASGI scope that holds the request's `Outgoing`."""
 
 _MOST_HEAD_BYTES = 64 * 1024
 _MOST_HEADERS = 1000  # with those that may follow a body
 _MOST_AHEAD = 32  # requests that are sent before the answer to the first
 _UPGRADING = (b"upgrade", b"http2-settings")
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, tries
+
+
+class Outgoing:
+    """The body of an answer that has begun, in HTTP chunks, for whoever cannot wait for `send`.
+
+    A piece costs its framing and the write.
+    """
+
+    __slots__ = ("_cycle", "_flow")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._flow = cycle.flow
+
+    def put(self, piece: bytes) -> bool:
+        """Write, now. Returns whether the client keeps up: if not, `room` is to be awaited."""
+        cycle = self._cycle
+        if not cycle.disconnected:
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        return not self._flow.write_paused
+
+    async def room(self) -> None:
+        """Wait until the client has read on, or has left."""
+        if self._flow.write_paused and not self._cycle.disconnected:
+            await self._flow.drain()
 
 
 def protocol(settings: Settings) -> Any:
@@ -117,6 +145,8 @@ class _Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        extensions: dict[str, Any] = {OUTGOING: Outgoing(cycle)}
+        cycle.scope["extensions"] = extensions
         super()._start_asgi_task(cycle, app)
 
     def _tell_it_is_lost(self) -> None:

@@ -134,7 +134,7 @@ class Watch:
     """Ends an answer at a stop token id, or when it goes round in circles."""
 
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.stop_ids = job.stop_ids
         self.window = job.loop_window if job.loop_window > 1 else 0
         self.recent: list[int] = []
         self.count = 0
@@ -142,12 +142,12 @@ class Watch:
     def verdict(self, event: Event) -> str | None:
         """Why the answer ends with this event, None if it does not."""
         tokens = event.tokens
-        self.count += len(tokens)
-        if self.job.stop_ids and not self.job.stop_ids.isdisjoint(tokens):
+        if self.stop_ids and not self.stop_ids.isdisjoint(tokens):
             return "stop_token"
         if self.window:
             recent = self.recent
             recent += tokens
+            self.count += len(tokens)
             if len(recent) >= self.window and self.count % _LOOP_CHECK_EVERY == 0:
                 del recent[: len(recent) - self.window]
                 if repeats(recent):

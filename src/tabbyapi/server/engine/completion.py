@@ -98,9 +98,11 @@ class Completion(asyncio.Protocol):
 
     def _read(self) -> None:
         """Hand on the events that are complete."""
-        if self._body:
-            *lines, self._rest = (self._rest + b"".join(self._body)).split(b"\n\n")
-            self._body.clear()
+        if body := self._body:
+            data = body[0] if len(body) == 1 else b"".join(body)
+            body.clear()
+            lines = (self._rest + data if self._rest else data).split(b"\n\n")
+            self._rest = lines.pop()
             events, error = _events(lines)
             if events:
                 flow = self._take(events)

@@ -1,26 +1,27 @@
 """llama.cpp's native HTTP API, over a unix socket or a private TCP port.
 
 One new connection per request (a kept one broke the next request now and then), and closing it is
-what cancels a generation. Answers that stream go their own way (`completion`): a token must not
-cost what a request may.
+what cancels a generation. An answer comes whole (`exchange`), or in events (`completion`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-import aiohttp
 import msgspec
 
 from ..mailbox import Mailbox
 from .completion import Completion, Flow, Take
 from .events import EngineDied, Event, refusal
+from .exchange import Exchange
 
 __all__ = ["Native"]
 
-_NEVER = aiohttp.ClientTimeout(total=None)
+P = TypeVar("P", Completion, Exchange)
+
 _LONG = 65_536  # characters of a text that is encoded in its turn
 
 
@@ -29,27 +30,16 @@ class Native:
 
     def __init__(self, address: str, key: str = "") -> None:
         self._address = address
-        if address.startswith("http"):
-            self._base = address
-            connector: aiohttp.BaseConnector = aiohttp.TCPConnector(limit=0, force_close=True)
-        else:
-            self._base = "http://engine"
-            connector = aiohttp.UnixConnector(address, limit=0, force_close=True)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._session = aiohttp.ClientSession(
-            connector=connector, headers=headers, timeout=_NEVER, auto_decompress=False
-        )
-        lines = ["POST /completion HTTP/1.1", "Host: engine", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines = ["Host: engine", "Connection: close"]
+        lines += [f"Authorization: Bearer {key}"] if key else []
         self._head = "\r\n".join([*lines, "Content-Type: application/json", "Content-Length: "])
-        self._open: set[Completion] = set()
+        self._open: set[Completion | Exchange] = set()
         self._turn = asyncio.Lock()
 
     async def close(self) -> None:
         """Close every connection."""
-        for completion in self._open:
-            completion.transport.abort()
-        await self._session.close()
+        for each in self._open:
+            each.transport.abort()
 
     async def get(self, path: str) -> Any:
         """JSON of a GET."""
@@ -67,15 +57,27 @@ class Native:
         return await self._raw("POST", path, body)
 
     async def _raw(self, method: str, path: str, body: Any) -> bytes:
-        data = None if body is None else msgspec.json.encode(body)
-        try:
-            async with self._session.request(method, self._base + path, data=data) as answer:
-                raw = await answer.read()
-        except (aiohttp.ClientError, OSError, RuntimeError) as error:
-            raise _died(error, f"the engine stopped ({error})") from error
-        if answer.status >= 400:
-            raise refusal(raw, answer.status)
+        data = b"" if body is None else msgspec.json.encode(body)
+        request = self._request(method, path, data)
+        exchange = await self._connect(lambda: Exchange(request))
+        with self._held(exchange):
+            status, raw = await exchange.answer
+        if status >= 400:
+            raise refusal(raw, status)
         return raw
+
+    def _request(self, method: str, path: str, data: bytes) -> bytes:
+        return f"{method} {path} HTTP/1.1\r\n{self._head}{len(data)}\r\n\r\n".encode() + data
+
+    @contextmanager
+    def _held(self, each: Completion | Exchange) -> Iterator[None]:
+        """An open connection, closed at the end of the block: that ends what it asked for."""
+        self._open.add(each)
+        try:
+            yield
+        finally:
+            self._open.discard(each)
+            each.transport.abort()
 
     async def tokenize(self, text: str, *, special: bool = True, bos: bool = True) -> list[int]:
         """Token ids of a text; `special` reads markup such as `<|im_end|>` as one token.
@@ -114,28 +116,25 @@ class Native:
         later on), `EngineDied`, and what `take` raises.
         """
         body = msgspec.json.encode(payload | {"stream": True, "return_progress": True})
-        request = b"%b%d\r\n\r\n%b" % (self._head.encode(), len(body), body)
-        try:
-            completion = await self._connect(lambda: Completion(request, take))
-        except OSError as error:
-            raise EngineDied(str(error), unreached=True) from error
-        self._open.add(completion)
-        try:
+        request = self._request("POST", "/completion", body)
+        completion = await self._connect(lambda: Completion(request, take))
+        with self._held(completion):
             while (outcome := await completion.turn) is True:
                 await room()
                 completion.resume()
-        finally:
-            self._open.discard(completion)
-            completion.transport.abort()
         if isinstance(outcome, Exception):
             raise outcome
 
-    async def _connect(self, make: Callable[[], Completion]) -> Completion:
+    async def _connect(self, make: Callable[[], P]) -> P:
+        """A connection; raises `EngineDied` that tells it was not reached."""
         loop = asyncio.get_running_loop()
-        if self._address.startswith("http"):
-            host, port = self._address.removeprefix("http://").split(":")
-            return (await loop.create_connection(make, host, int(port)))[1]
-        return (await loop.create_unix_connection(make, self._address))[1]
+        try:
+            if self._address.startswith("http"):
+                host, port = self._address.removeprefix("http://").split(":")
+                return (await loop.create_connection(make, host, int(port)))[1]
+            return (await loop.create_unix_connection(make, self._address))[1]
+        except OSError as error:
+            raise EngineDied(str(error), unreached=True) from error
 
     async def complete(self, payload: dict[str, Any]) -> AsyncGenerator[list[Event], None]:
         """Generate; yields the events of each network read. Close it to cancel.
@@ -164,7 +163,3 @@ class Native:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-def _died(error: Exception, message: str) -> EngineDied:
-    return EngineDied(message, unreached=isinstance(error, aiohttp.ClientConnectorError))
