@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,10 +45,6 @@ def chatting(
         dimensions=(24, columns),
         timeout=20,
     )
-    # Typed before the prompt reads, Enter would become Ctrl-J, which breaks the line.
-    settings = termios.tcgetattr(child.child_fd)
-    settings[0] &= ~termios.ICRNL
-    termios.tcsetattr(child.child_fd, termios.TCSANOW, settings)
     try:
         child.expect("/help")
         yield child

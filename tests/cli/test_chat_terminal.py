@@ -63,6 +63,18 @@ def test_turns_make_a_conversation_until_ctrl_d(start: Start) -> None:
     assert "Traceback" not in child.before
 
 
+def test_what_is_typed_ahead_is_sent_when_its_turn_comes(start: Start) -> None:
+    with ReplayServer([answering]) as server:
+        child = start("chat", "--url", server.url)
+        child.expect("/help says the rest")
+        for text in ("One", "Two", "Three"):
+            _send(child, text)
+        child.expect("1 messages, the last: One")
+        child.expect("3 messages, the last: Two")
+        child.expect("5 messages, the last: Three")
+        _leave(child)
+
+
 def test_ctrl_c_stops_the_answer_and_keeps_what_came(start: Start) -> None:
     with ReplayServer([unfinished("Once upon"), streamed("ok then")]) as server:
         child = start("chat", "--url", server.url)

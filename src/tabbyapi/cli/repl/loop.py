@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
+from prompt_toolkit import PromptSession
 
 from ...errors import ModelNotLoadedError, TabbyError, ValidationError
 from ...types.messages import ContentLike
@@ -14,6 +11,7 @@ from ..dialogue import Dialogue
 from ..failures import explain, warn
 from .answer import describe_end, follow
 from .commands import Leave, Refused, perform
+from .keyboard import quiet, typed_ahead
 from .prompt import make_prompt
 from .room import Room
 
@@ -28,6 +26,11 @@ def talk(dialogue: Dialogue, *, resume: bool = False, session: str | None = None
     """
     room = _room(dialogue, resume=resume, session=session)
     prompt = make_prompt(room)
+    with typed_ahead():
+        _turns(room, prompt)
+
+
+def _turns(room: Room, prompt: PromptSession[str]) -> None:
     room.say("Enter sends, Alt-Enter breaks the line, Ctrl-C stops an answer, /help says the rest.")
     leaving = False
     while True:
@@ -109,7 +112,7 @@ def _answer(room: Room, content: ContentLike) -> None:
     before = len(room.dialogue.messages)
     view = room.view()
     stopped = False
-    with _quiet_keyboard():
+    with quiet():
         try:
             with room.dialogue.turn(content) as stream:
                 try:
@@ -127,25 +130,3 @@ def _answer(room: Room, content: ContentLike) -> None:
         if not stopped:
             room.look_at_model()
     room.write("\n")
-
-
-@contextlib.contextmanager
-def _quiet_keyboard() -> Iterator[None]:
-    """What is typed meanwhile waits for the next prompt instead of showing inside the answer."""
-    try:
-        import termios
-    except ImportError:  # not a POSIX system
-        yield
-        return
-    terminal = sys.stdin.fileno()
-    if not os.isatty(terminal):
-        yield
-        return
-    before = termios.tcgetattr(terminal)
-    quiet = termios.tcgetattr(terminal)
-    quiet[3] &= ~(termios.ECHO | termios.ICANON)  # Ctrl-C stays a signal
-    termios.tcsetattr(terminal, termios.TCSANOW, quiet)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
