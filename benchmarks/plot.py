@@ -36,7 +36,7 @@ def plot(results: Results, path: Path) -> None:
             side.bar_label(bars, [f"{value:.2g}x" for value in values], padding=3, fontsize=8)
         side.set_yticks([row + 0.3 for row in range(len(_SHOWN))], list(_SHOWN.values()))
         side.set_xscale("log")
-        side.set_xlim(0.8, 300)
+        side.set_xlim(0.8, 1000)
         side.set_title(f"{kind}: times less CPU than openai {kind}")
         side.spines[["top", "right"]].set_visible(False)
     sides[0].invert_yaxis()

@@ -131,6 +131,25 @@ def test_a_stream_can_be_awaited_instead_of_entered() -> None:
         assert asyncio.run(main()) == ["a", "b"]
 
 
+def test_two_tasks_that_read_one_stream_are_told() -> None:
+    async def main() -> None:
+        async with (
+            tabbyapi.AsyncClient(server.url) as client,
+            client.chat.create_stream([user("Hello")]) as stream,
+        ):
+            await anext(stream)
+            one, other = (asyncio.ensure_future(anext(stream)) for _ in range(2))
+            with pytest.raises(RuntimeError, match="two tasks"):
+                await other
+            assert not one.done()
+            await stream.close()
+            with pytest.raises(tabbyapi.StreamClosedError):
+                await one
+
+    with ReplayServer(ENDLESS) as server:
+        asyncio.run(main())
+
+
 def test_a_forgotten_stream_warns_and_is_closed() -> None:
     with ReplayServer(ENDLESS) as server, tabbyapi.Client(server.url) as client:
         stream = client.chat.create_stream([user("Hello")])

@@ -96,6 +96,8 @@ class AsyncWire(asyncio.Protocol):
             raise self._failed
         if self._lost:
             raise HTTPError("it was closed here")
+        if self._waiter is not None and not self._waiter.done():
+            raise RuntimeError("two tasks read the same stream; give each a stream of its own")
         waiter = self._waiter = self._loop.create_future()
         return waiter
 
@@ -148,12 +150,14 @@ class AsyncWire(asyncio.Protocol):
                 if self._waiting > _HIGH and not self._paused and not reader.done:
                     self._paused = True
                     self._transport.pause_reading()
-            reader.check()
+            if reader.failure is not None:
+                reader.check()
         except HTTPError as error:
             self._fail(error)
             return
-        if piece or reader.status:
-            self._wake()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done() and (piece or reader.status):
+            waiter.set_result(None)
 
     def eof_received(self) -> None:
         self._end(None)
