@@ -18,16 +18,15 @@ from .protocol.call import Call, StreamCall
 from .services.access import AsyncServices, Services
 from .streams import Stream
 from .transport.base import (
-    Answer,
     AsyncByteStream,
     AsyncTransport,
-    Request,
     Transport,
     deadline_of,
     read_body,
     read_body_async,
 )
 from .transport.choice import async_transport_for, transport_for
+from .transport.request import Answer, Request
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -12,7 +12,7 @@ from .protocol.answers import decode_answer, error_of_answer
 from .protocol.call import Call, StreamCall
 from .protocol.endpoint import Endpoint, checked_limits
 from .protocol.retry import Retry, RetryPolicy
-from .transport.base import Answer, Request
+from .transport.request import Answer, Request
 from .types.limits import Limits
 from .types.timeout import Timeout
 

@@ -18,7 +18,7 @@ pytest.importorskip("gguf")
 
 import tabbyapi
 from tabbyapi.server.local import LocalServer
-from tabbyapi.transport.base import Answer, Request
+from tabbyapi.transport.request import Answer, Request
 from tabbyapi.transport.sync import SocketTransport
 
 CONTEXT = 2048

@@ -15,7 +15,8 @@ from typing import Any
 import tabbyapi
 from tabbyapi import LocalServer, system, user
 from tabbyapi.transport.aio import AsyncSocketTransport
-from tabbyapi.transport.base import Answer, AsyncByteStream, ByteStream, Request
+from tabbyapi.transport.base import AsyncByteStream, ByteStream
+from tabbyapi.transport.request import Answer, Request
 from tabbyapi.transport.sync import SocketTransport
 
 __all__ = ["Tally", "admin", "async_worker", "sync_worker"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabbyapi.transport.base import Request
 from tabbyapi.transport.http1 import HTTPError, ReplyReader, RequestHeads
+from tabbyapi.transport.request import Request
 from tabbyapi.types import Timeout
 
 BODY = b'{"text": "fine"}'

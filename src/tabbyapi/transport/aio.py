@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 
 from ..errors import RequestError
 from .aio_wire import AsyncWire, BufferedWire
-from .base import PROBING, Answer, Request, check_size, is_loopback, smallest
+from .base import PROBING, check_size, is_loopback, smallest
 from .http1 import HTTPError, ReplyReader, RequestHeads
 from .idle import Idle
 from .reasons import cannot_connect, lost_connection, no_answer, no_answer_in_time, words
+from .request import Answer, Request
 
 if TYPE_CHECKING:
     from .tls import Securing

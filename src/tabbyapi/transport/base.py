@@ -8,21 +8,16 @@ from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import msgspec
-
 from ..errors import RequestError
-from ..types.limits import Limits
-from ..types.timeout import Timeout
 from .reasons import no_answer_in_time
+from .request import Answer, Request
 
 __all__ = [
     "IDLE_EXPIRY",
     "PROBING",
-    "Answer",
     "AsyncByteStream",
     "AsyncTransport",
     "ByteStream",
-    "Request",
     "Transport",
     "check_size",
     "deadline_of",
@@ -36,26 +31,6 @@ __all__ = [
 
 IDLE_EXPIRY = 4.0
 """Seconds a connection is kept for reuse: TabbyAPI closes idle ones after 5."""
-
-
-class Request(msgspec.Struct, frozen=True):
-    """What goes over the wire. `read_timeout`: longest silence, seconds; None = any."""
-
-    method: str
-    url: str
-    headers: dict[str, str]
-    body: bytes | None
-    timeout: Timeout
-    read_timeout: float | None
-    limits: Limits = Limits()
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """A complete answer; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class ByteStream(Protocol):

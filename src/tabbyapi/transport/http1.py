@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .chunked import Dechunker
-
-if TYPE_CHECKING:
-    from .base import Request
+from .request import Request
 
 __all__ = ["HTTPError", "ReplyReader", "RequestHeads"]
 

@@ -20,8 +20,9 @@ from urllib3.exceptions import (
 )
 
 from ..errors import RequestError, RequestTimeout
-from .base import PROBING, Answer, Request, sent_whole, smallest
+from .base import PROBING, sent_whole, smallest
 from .reasons import cannot_connect, lost_connection, no_answer_in_time, words
+from .request import Answer, Request
 
 __all__ = ["ManagedTransport"]
 

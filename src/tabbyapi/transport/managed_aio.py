@@ -12,8 +12,9 @@ import aiohttp
 from aiohappyeyeballs import AddrInfoType
 
 from ..errors import RequestError, RequestTimeout
-from .base import IDLE_EXPIRY, PROBING, Answer, Request, read_body_async, smallest
+from .base import IDLE_EXPIRY, PROBING, read_body_async, smallest
 from .reasons import cannot_connect, lost_connection, no_answer_in_time, words
+from .request import Answer, Request
 
 __all__ = ["AsyncManagedTransport"]
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import ConnectError, RequestError, RequestTimeout
 from .http1 import HTTPError
-
-if TYPE_CHECKING:
-    from .base import Request
+from .request import Request
 
 __all__ = ["cannot_connect", "lost_connection", "no_answer", "no_answer_in_time", "words"]
 

@@ -14,10 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import RequestError, RequestTimeout
-from .base import PROBING, Answer, Request, sent_whole, smallest
+from .base import PROBING, sent_whole, smallest
 from .http1 import HTTPError, ReplyReader, RequestHeads
 from .idle import Idle
 from .reasons import cannot_connect, lost_connection, no_answer, no_answer_in_time, words
+from .request import Answer, Request
 from .wire import Wire, left_of
 
 __all__ = ["SocketTransport"]
