@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import pytest
@@ -33,6 +34,28 @@ def test_a_refused_connection_tells_the_address_and_what_to_do(twin: Twin) -> No
 def test_a_host_that_does_not_exist_is_a_connect_error(twin: Twin) -> None:
     with pytest.raises(tabbyapi.ConnectError, match=r"no-such-host\.invalid"):
         twin.create("http://no-such-host.invalid:5000", retry=0)
+
+
+def test_a_host_of_which_one_address_is_dead_is_reached_at_the_other(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+
+    def found(host: Any, port: Any, *args: Any, **options: Any) -> Any:
+        if host not in ("tabby.test", b"tabby.test"):
+            return real(host, port, *args, **options)
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))
+            for address in ("127.0.0.2", "127.0.0.1")  # where the first listens to nothing
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    with ReplayServer(GOOD) as server:
+        url = server.url.replace("127.0.0.1", "tabby.test")
+        assert twin.create(url, times=2).text == "fine"
+    assert {request.headers["host"] for request in server.requests} == {url.removeprefix("http://")}
+    with pytest.raises(tabbyapi.ConnectError, match="refused"):
+        twin.create(f"http://tabby.test:{free_port()}", retry=0)
 
 
 def test_tls_against_a_plain_server_is_a_connect_error(twin: Twin) -> None:
