@@ -32,7 +32,7 @@ STAMP = len("0000000.000000")
 """Characters of the time stamp that paced chunks carry as their text."""
 
 _PING_EVERY = 100
-_BUNDLE = 65_536  # bytes of a chunk that holds many events
+_BUNDLE = 250  # events in a chunk that holds many
 _WORDS = ("Hello", " there", ",", " friend", ". ", "The", " quick", " brown", " fox", " jumps")
 _ID = "chatcmpl-9b6954029772403298affa04a2ff7954"
 _MODEL = "plain-7b-exl3"
@@ -111,9 +111,9 @@ def stream_parts(count: int, dialect: Dialect) -> tuple[list[bytes], bytes]:
 @lru_cache(maxsize=32)
 def bundled(count: int, dialect: Dialect) -> bytes:
     """The same stream as something between might frame it anew: many events in an HTTP chunk."""
-    body = b"".join(_events(count - 1, dialect, bytes))
-    chunks = (body[i : i + _BUNDLE] for i in range(0, len(body), _BUNDLE))
-    return b"".join(map(http_chunk, chunks)) + _tail(dialect)
+    events = list(_events(count - 1, dialect, bytes))
+    bundles = (b"".join(events[i : i + _BUNDLE]) for i in range(0, len(events), _BUNDLE))
+    return b"".join(map(http_chunk, bundles)) + _tail(dialect)
 
 
 def payloads(count: int) -> list[bytes]:

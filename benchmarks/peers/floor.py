@@ -14,6 +14,7 @@ from . import MESSAGES, body
 __all__ = ["Sync"]
 
 _READ = 2**18
+_MARK = b'"delta"'
 
 
 class Sync:
@@ -36,11 +37,11 @@ class Sync:
         yield self._events()
 
     def _events(self) -> Iterator[None]:
-        end = b""
-        while end != b"\r\n0\r\n\r\n":
-            data = self._socket.recv(_READ)
-            end = (end + data)[-7:]
-            for _ in range(data.count(b'"delta"')):
+        data = b""
+        while not data.endswith(b"\r\n0\r\n\r\n"):
+            # A mark may lie over two reads; what is kept of the first holds no whole one.
+            data = data[1 - len(_MARK) :] + self._socket.recv(_READ)
+            for _ in range(data.count(_MARK)):
                 yield None
 
     def request(self, messages: list[Any]) -> Any:

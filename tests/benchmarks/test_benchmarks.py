@@ -19,7 +19,9 @@ def urls():
         yield addresses
 
 
-@pytest.mark.parametrize("peer", ["tabbyapi sync", "tabbyapi async", "urllib3+json sync"])
+@pytest.mark.parametrize(
+    "peer", ["tabbyapi sync", "tabbyapi async", "urllib3+json sync", "raw socket"]
+)
 def test_a_worker_measures_every_way_of_sending(urls, peer):
     figures = call_worker("measure", SMOKE, peer=peer, urls=urls)
     expected = {"coalesced_us", "bundled_us", "single_us", "request_us", "history_us", "warm_ms"}
