@@ -12,6 +12,7 @@ from operator import length_hint
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from . import process
 from .errors import RequestError, StreamTimeout
 from .progress import Progress
 from .protocol.call import StreamCall
@@ -68,11 +69,48 @@ class AsyncStream(Progress[C, R]):
         return self
 
     async def __anext__(self) -> C:
+        # One coroutine for all of it: each is made and woken again for every chunk.
         for chunk in self._batch:
             return chunk
-        if await self._fill():
-            return next(self._batch)
-        raise StopAsyncIteration
+        if self._ended:
+            raise StopAsyncIteration
+        if self._closed or self._process != process.number:
+            raise self._closed_error()
+        if self._connect is not None:
+            await self._open()
+            for chunk in self._batch:
+                return chunk
+        decoder, source = self._decoder, self._source
+        if source is None:
+            self._ended = True
+            raise StopAsyncIteration
+        while True:
+            if decoder.error is not None:
+                await self._end(good=False)
+                raise self._failure(decoder.error)
+            if decoder.done:
+                await self._end(good=True)
+                raise StopAsyncIteration
+            try:
+                data = await source.read()
+            except RequestError as error:
+                failure = self._timed_out() or self._broken(error)
+                await self._end(good=False)
+                raise failure from None
+            except asyncio.CancelledError:
+                await self._end(good=False)
+                raise
+            if not data and self._expired:
+                failure = self._timed_out() or self._closed_error()
+                await self._end(good=False)
+                raise failure
+            if not data and self._closed:
+                raise self._closed_error()
+            chunks = decoder.feed(data) if data else decoder.finish()
+            if chunks:
+                self._next_batch(chunks)
+                self._last_data = self._loop.time()
+                return next(self._batch)
 
     async def text_deltas(self) -> AsyncIterator[str]:
         """The text of each chunk that has any, of its first choice."""
@@ -115,48 +153,6 @@ class AsyncStream(Progress[C, R]):
             if self._timer is not None:
                 self._timer.cancel()
             source.close()
-
-    async def _fill(self) -> bool:
-        """Reads until there are chunks to deliver; False at the good end."""
-        if self._ended:
-            return False
-        if self._closed or self._elsewhere:
-            raise self._closed_error()
-        if self._connect is not None:
-            await self._open()
-            if length_hint(self._batch):
-                return True
-        decoder, source = self._decoder, self._source
-        if source is None:
-            self._ended = True
-            return False
-        while True:
-            if decoder.error is not None:
-                await self._end(good=False)
-                raise self._failure(decoder.error)
-            if decoder.done:
-                await self._end(good=True)
-                return False
-            try:
-                data = await source.read()
-            except RequestError as error:
-                failure = self._timed_out() or self._broken(error)
-                await self._end(good=False)
-                raise failure from None
-            except asyncio.CancelledError:
-                await self._end(good=False)
-                raise
-            if not data and self._expired:
-                failure = self._timed_out() or self._closed_error()
-                await self._end(good=False)
-                raise failure
-            if not data and self._closed:
-                raise self._closed_error()
-            chunks = decoder.feed(data) if data else decoder.finish()
-            if chunks:
-                self._next_batch(chunks)
-                self._last_data = self._loop.time()
-                return True
 
     def _watch(self) -> None:
         """One timer for the whole stream, looked at when it fires: a chunk costs it nothing."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from . import process
 from .errors import RequestError, TabbyError
-from .process import is_current
 from .protocol.answers import decode_answer, error_of_answer
 from .protocol.call import Call, StreamCall
 from .protocol.endpoint import Endpoint, checked_limits
@@ -51,7 +50,7 @@ class ClientCore:
         self._limits = checked_limits(limits)
         self._http_client = http_client
         self._closed = False
-        self._process = os.getpid()
+        self._process = process.number
 
     @property
     def base_url(self) -> str:
@@ -61,7 +60,7 @@ class ClientCore:
     def _request_of(self, call: Call[Any]) -> Request:
         if self._closed:
             raise RequestError("this client is closed; make a new one", sent=False)
-        if not is_current(self._process):
+        if self._process != process.number:
             raise RequestError(
                 "this client was made in another process, and its connections cannot be shared; "
                 "make a new client after fork",

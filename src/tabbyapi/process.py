@@ -1,22 +1,24 @@
-"""Which process this is, known without asking the system each time."""
+"""Which process this is, known without asking the system each time.
+
+from . import process
+
+made_in = process.number
+...
+made_in != process.number  # in a fork of that process
+"""
 
 from __future__ import annotations
 
 import os
 
-__all__ = ["is_current"]
+__all__ = ["number"]
 
-_current = os.getpid()
-
-
-def is_current(number: int) -> bool:
-    """Whether this is the process with that number, and no fork of it."""
-    return number == _current
+number = os.getpid()
 
 
 def _forked() -> None:
-    global _current
-    _current = os.getpid()
+    global number
+    number = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):

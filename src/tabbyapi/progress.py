@@ -4,12 +4,12 @@ that has no I/O, shared by its sync and async forms.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from operator import length_hint
 from typing import Generic, TypeVar
 
+from . import process
 from .errors import (
     RequestError,
     StreamClosedError,
@@ -17,7 +17,6 @@ from .errors import (
     StreamInterruptedError,
     StreamTimeout,
 )
-from .process import is_current
 from .protocol.call import StreamCall
 from .protocol.stream import StreamDecoder
 from .types.timeout import Timeout
@@ -52,7 +51,7 @@ class Progress(Generic[C, R]):
         self._whole: R | None = None  # a plain answer, where the server does not stream
         self._closed = False
         self._ended = False  # nothing more will come
-        self._process = os.getpid()
+        self._process = process.number
 
     @property
     def response(self) -> R:
@@ -141,7 +140,7 @@ class Progress(Generic[C, R]):
     @property
     def _elsewhere(self) -> bool:
         """Whether this is a forked child: the connection is its parent's, who may be reading."""
-        return not is_current(self._process)
+        return self._process != process.number
 
     def _warn_if_open(self) -> bool:
         if self._closed or self._ended or self._elsewhere:

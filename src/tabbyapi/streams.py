@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
+from . import process
 from .errors import RequestError, RequestTimeout, StreamTimeout
 from .progress import Progress
 from .protocol.call import StreamCall
@@ -109,7 +110,7 @@ class Stream(Progress[C, R]):
         """Reads until there are chunks to deliver; False at the good end."""
         if self._ended:
             return False
-        if self._closed or self._elsewhere:
+        if self._closed or self._process != process.number:
             raise self._closed_error()
         decoder, source = self._decoder, self._source
         if source is None:
