@@ -33,7 +33,12 @@ def plot(results: Results, path: Path) -> None:
             values = [_times_less(results, f"{client} {kind}", kind, name) for name in _SHOWN]
             at = [row + place * height for row in range(len(_SHOWN))]
             bars = side.barh(at, values, height * 0.9, label=client, color=_COLOURS[place])
-            side.bar_label(bars, [f"{value:.2g}x" for value in values], padding=3, fontsize=8)
+            side.bar_label(
+                bars,
+                [f"{v:.0f}x" if v >= 10 else f"{v:.2g}x" for v in values],
+                padding=3,
+                fontsize=8,
+            )
         side.set_yticks([row + 0.3 for row in range(len(_SHOWN))], list(_SHOWN.values()))
         side.set_xscale("log")
         side.set_xlim(0.8, 1000)
