@@ -26,7 +26,7 @@ __all__ = ["Progress"]
 C = TypeVar("C")
 R = TypeVar("R")
 
-_TOGETHER = 256  # chunks
+_TOGETHER = 4  # chunks; more of them would make many streams wait for one another
 
 
 class Progress(Generic[C, R]):
