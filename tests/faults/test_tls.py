@@ -79,34 +79,31 @@ def test_plain_http_to_a_tls_server_is_a_request_error(twin: Twin, serving: ssl.
 
 
 def test_a_trusted_server_is_served_and_its_cut_stream_gives_back_what_came(
-    certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    twin: Twin, certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))  # what OpenSSL trusts by default
     with ScriptedServer(good, tls=serving) as server:
-        with tabbyapi.Client(server.url, api_key=KEY) as client:
-            assert client.chat.create([user("Hello")]).text == "fine"
-            assert client.chat.create([user("x" * 3_000_000)], timeout=20).text == "fine"
+        texts = ["Hello", "x" * 3_000_000, "Hello"]
+        replies = twin.create_all(server.url, texts, timeout=20)
+        assert [reply.text for reply in replies] == ["fine"] * 3
         assert server.connections == 1
-    with (
-        ScriptedServer(cut, tls=serving) as server,
-        tabbyapi.Client(server.url) as client,
-        pytest.raises(tabbyapi.StreamInterruptedError) as caught,
-    ):
-        client.chat.create_stream([user("Hello")]).until_done()
-    assert caught.value.partial.text == "half an answer"
+    with ScriptedServer(cut, tls=serving) as server:
+        outcome = twin.stream(server.url)
+    assert isinstance(outcome.error, tabbyapi.StreamInterruptedError)
+    assert outcome.error.partial.text == "half an answer"
 
 
 def test_a_deadline_holds_over_tls(
-    certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    twin: Twin, certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drip(peer: Peer) -> None:
         peer.request()
         peer.drip(b"HTTP/1.1 200 OK\r\nx-drop: 1")
 
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with ScriptedServer(drip, tls=serving) as server, tabbyapi.Client(server.url) as client:
+    with ScriptedServer(drip, tls=serving) as server:
         with pytest.raises(tabbyapi.RequestTimeout):
-            client.chat.create([user("Hello")], timeout=0.4)
+            twin.create(server.url, timeout=0.4)
         assert server.left.wait(5)
 
 
@@ -149,21 +146,39 @@ def test_a_session_of_ones_own_is_used_as_it_is(certificate: Path, serving: ssl.
 
 
 def test_done_is_done_over_tls(
-    certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    twin: Twin, certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def whole(peer: Peer) -> None:
         while peer.request():
             peer.send(STREAM_HEAD + b"".join(framed(text_event("a"), DONE)) + b"0\r\n\r\n")
 
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with ScriptedServer(whole, tls=serving) as server, tabbyapi.Client(server.url) as client:
-        for _ in range(3):
-            assert client.chat.create_stream([user("Hello")]).until_done().text == "a"
+    with ScriptedServer(whole, tls=serving) as server:
+        outcome = twin.stream(server.url, times=3)
+        assert outcome.error is None
+        assert outcome.response.text == "a"
         assert server.connections == 1
 
 
+def test_a_long_stream_over_tls_is_whole(
+    twin: Twin, certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"word{n} " for n in range(20_000)]
+
+    def talk(peer: Peer) -> None:
+        peer.request()
+        events = framed(*map(text_event, words), DONE)
+        peer.send(STREAM_HEAD + b"".join(events) + b"0\r\n\r\n")
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with ScriptedServer(talk, tls=serving) as server:
+        outcome = twin.stream(server.url)
+    assert outcome.error is None
+    assert outcome.texts == words
+
+
 def test_an_answer_before_the_request_is_sent_is_the_answer_over_tls(
-    certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    twin: Twin, certificate: Path, serving: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = b'{"detail": "the body is too large"}'
     answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: %d\r\n" % len(body)
@@ -171,12 +186,11 @@ def test_an_answer_before_the_request_is_sent_is_the_answer_over_tls(
     def refuse(peer: Peer) -> None:
         peer.head()
         peer.send(answer + b"content-type: application/json\r\n\r\n" + body)
-        peer.stop.wait(30)  # open, and reading nothing
+        peer.stop.wait(1)  # open, and reading nothing
 
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with (
         ScriptedServer(refuse, tls=serving) as server,
-        tabbyapi.Client(server.url, timeout=20) as client,
         pytest.raises(tabbyapi.InvalidRequestError, match="too large"),
     ):
-        client.chat.create([user("x" * 30_000_000)])
+        twin.create(server.url, text="x" * 30_000_000, timeout=20)
