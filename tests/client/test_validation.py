@@ -243,6 +243,8 @@ def test_request_fields_and_parameters_are_the_same() -> None:
         ("https://h/tabby/v1/", "https://h/tabby"),
         ("h:5000", "http://h:5000"),
         ("http://[::1]:5000", "http://[::1]:5000"),
+        ("http://h.example.:5000", "http://h.example.:5000"),
+        ("http://b\u00fccher.example", "http://b\u00fccher.example"),
     ],
 )
 def test_addresses_are_normalised(given: str, root: str) -> None:
@@ -252,7 +254,10 @@ def test_addresses_are_normalised(given: str, root: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://h", "http://", "http://u:secret@h", "http://h?x=1", "http://h:port", "http://a b"],
+    [
+        *("ftp://h", "http://", "http://u:secret@h", "http://h?x=1", "http://h:port", "http://a b"),
+        *("http://a..b", "http://.h", "http://" + "a" * 64 + ".h", "http://" + "\u00e9" * 64),
+    ],
 )
 def test_bad_addresses_are_refused(url: str) -> None:
     with pytest.raises(tabbyapi.ValidationError) as caught:

@@ -98,10 +98,23 @@ def normalised_url(url: str) -> str:
         raise _bad_url(f"{text!r} is not of the form http://host:port")
     if parts.query or parts.fragment:
         raise _bad_url(f"{text!r} has a query or fragment")
-    if any(c.isspace() for c in text) or port == 0:
+    if any(c.isspace() for c in text) or port == 0 or not _is_host(parts.hostname):
         raise _bad_url(f"{text!r} is not of the form http://host:port")
     path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name can be looked up, or is an address."""
+    if ":" in name:
+        return True
+    labels = name.removesuffix(".").split(".")
+    try:
+        return all(
+            0 < len(label if label.isascii() else label.encode("idna")) < 64 for label in labels
+        )
+    except UnicodeError:
+        return False
 
 
 def _bad_url(why: str) -> ValidationError:

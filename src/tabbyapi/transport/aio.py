@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from ..errors import RequestError
 from .aio_wire import AsyncWire, BufferedWire
-from .base import PROBING, check_size, is_loopback, smallest
+from .base import PROBING, address_of, check_size, is_loopback, smallest
 from .http1 import HTTPError, ReplyReader, RequestHeads
 from .idle import Idle
 from .reasons import cannot_connect, lost_connection, no_answer, no_answer_in_time, words
@@ -35,15 +34,13 @@ class AsyncSocketTransport:
     """`AsyncTransport` over connections of its own."""
 
     def __init__(self, base_url: str) -> None:
-        parts = urlsplit(base_url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._host, self._port = address_of(base_url)
         self._heads = RequestHeads(base_url)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle: Idle[AsyncWire] = Idle()
         self._make: Callable[[], AsyncWire]  # a connection of this loop
         self._securing: Securing | None = None
-        if parts.scheme == "https":
+        if base_url.startswith("https:"):
             from .tls import Securing
 
             self._securing = Securing(self._host)

@@ -19,6 +19,7 @@ __all__ = [
     "AsyncTransport",
     "ByteStream",
     "Transport",
+    "address_of",
     "check_size",
     "deadline_of",
     "is_loopback",
@@ -176,6 +177,13 @@ def is_loopback(host: str | None) -> bool:
     """Whether a host name means this machine."""
     host = (host or "").lower().rstrip(".")
     return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port of a server's root. The zone of an address is written as systems want it."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").replace("%25", "%", 1)
+    return host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def proxy_for(url: str) -> str | None:

@@ -11,10 +11,9 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..errors import RequestError, RequestTimeout
-from .base import PROBING, sent_whole, smallest
+from .base import PROBING, address_of, sent_whole, smallest
 from .http1 import HTTPError, ReplyReader, RequestHeads
 from .idle import Idle
 from .reasons import cannot_connect, lost_connection, no_answer, no_answer_in_time, words
@@ -30,17 +29,16 @@ class SocketTransport:
     """`Transport` over connections of its own."""
 
     def __init__(self, base_url: str) -> None:
-        parts = urlsplit(base_url)
-        host = parts.hostname or ""
+        host, port = address_of(base_url)
         # As bytes it is looked up as it is; a string brings in the tables of all scripts.
         self._address: Any = host.encode() if host.isascii() else host
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._port = port
         self._heads = RequestHeads(base_url)
         self._idle: Idle[Wire] = Idle()
         weakref.finalize(self, self._idle.close)  # for those who forget to close their client
         self._secure: Callable[[socket.socket], socket.socket] | None = None
         self._waits: tuple[type[OSError], ...] = (BlockingIOError,)
-        if parts.scheme == "https":
+        if base_url.startswith("https:"):
             from .tls import WAITS, Securing
 
             self._secure, self._waits = Securing(host).secured, WAITS
