@@ -194,6 +194,26 @@ def test_a_client_is_not_used_across_fork() -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("leave", ["client.close()", "del client", "pass"])
+def test_a_forked_child_leaves_its_parents_connections_alone(leave: str) -> None:
+    program = f"""
+        import os, sys, tabbyapi
+        client = tabbyapi.Client(sys.argv[1])
+        client.chat.create([tabbyapi.user("Hello")])
+        if os.fork() == 0:
+            {leave}
+            sys.exit(0)
+        os.wait()
+        client.chat.create([tabbyapi.user("Hello")])
+        client.close()
+    """
+    with ReplayServer(GOOD) as server:
+        out = _python(program, server.url)
+    assert (out.returncode, out.stderr) == (0, "")
+    assert {request.connection for request in server.requests} == {0}
+
+
 def test_ctrl_c_ends_a_stream_and_its_generation() -> None:
     program = """
         import sys, tabbyapi

@@ -131,6 +131,8 @@ class AsyncWire(asyncio.Protocol):
         self._abort()
         self._wake()
 
+    discard = close
+
     # What the loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -19,7 +19,7 @@ class _Connection(Protocol):
 
     def quiet(self) -> bool: ...
 
-    def close(self) -> None: ...
+    def discard(self) -> None: ...
 
 
 W = TypeVar("W", bound=_Connection)
@@ -42,7 +42,7 @@ class Idle(Generic[W]):
                 connection = self._waiting.pop()
                 if connection.idle_since > oldest and connection.quiet():
                     return connection
-                connection.close()
+                connection.discard()
         return None
 
     def put(self, connection: W) -> None:
@@ -53,11 +53,11 @@ class Idle(Generic[W]):
             self.close()
         elif len(self._waiting) > _KEPT:
             with contextlib.suppress(IndexError):
-                self._waiting.popleft().close()
+                self._waiting.popleft().discard()
 
     def close(self) -> None:
         """Closes them all, and whatever is put here later."""
         self._closed = True
         with contextlib.suppress(IndexError):
             while True:
-                self._waiting.pop().close()
+                self._waiting.pop().discard()

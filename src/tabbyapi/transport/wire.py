@@ -115,6 +115,10 @@ class Wire:
         with self._lock:
             self._sock.close()
 
+    def discard(self) -> None:
+        """Closes the socket while it is idle. One of a forked parent stays open there."""
+        self._sock.close()
+
     def _within(self, timeout: float | None) -> None:
         # Setting it is a call of the system.
         if timeout != self._timeout:
