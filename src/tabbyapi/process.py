@@ -1,10 +1,5 @@
-"""Which process this is, known without asking the system each time.
-
-from . import process
-
-made_in = process.number
-...
-made_in != process.number  # in a fork of that process
+"""Which process this is, known without asking the system each time: what keeps `process.number`
+when it is made can tell later whether it is in a fork.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
 from .aio_wire import AsyncWire, BufferedWire
-from .base import PROBING, address_of, check_size, is_loopback, smallest
+from .base import PROBING, address_of, is_loopback, read_body_async, smallest
 from .http1 import HTTPError, ReplyReader, RequestHeads
 from .idle import Idle
-from .reasons import cannot_connect, lost_connection, no_answer, no_answer_in_time, words
+from .reasons import cannot_connect, is_over, lost_connection, no_answer, no_answer_in_time, words
 from .request import Answer, Request
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class AsyncSocketStream:
                 if self._wire is None:  # closed meanwhile
                     return wire.taken()
         except (HTTPError, OSError) as error:
-            if isinstance(error, TimeoutError) and error.errno is None:  # see `whole`
+            if is_over(error):  # see `whole`
                 raise
             raise lost_connection(self._request, words(error), answered=True) from None
         if reader.done:
@@ -160,20 +160,14 @@ class AsyncSocketStream:
         timer = None
         if wire is not None and timeout is not None and not self._reader.done:
             timer = wire.expire_in(timeout)
-        pieces: list[bytes] = []
-        size = 0
         try:
-            while piece := await self.read():
-                pieces.append(piece)
-                size += len(piece)
-                check_size(size, self._request)
+            return await read_body_async(self, self._request)
         except BaseException:
             self.close()
             raise
         finally:
             if timer is not None:
                 timer.cancel()
-        return b"".join(pieces)
 
     async def finish(self) -> None:
         # The end of the body comes right behind [DONE]; nobody should wait for it long.

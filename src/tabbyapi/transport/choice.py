@@ -25,17 +25,17 @@ def transport_for(base_url: str, given: Any) -> Transport:
     Raises:
         ValidationError: it is none of these.
     """
-    if given is not None and _is_transport(given):
+    if _is_transport(given):
         transport: Transport = given
         return transport
-    proxy = proxy_for(base_url)
+    proxy = proxy_for(base_url) if given is None else None
     if given is None and proxy is None:
         from .sync import SocketTransport
 
         return SocketTransport(base_url)
     from .managed import ManagedTransport
 
-    if given is None and proxy is not None:
+    if proxy is not None:
         return ManagedTransport.through(proxy)
     if not hasattr(given, "connection_from_url"):
         raise _neither(given, "urllib3.PoolManager")
@@ -44,7 +44,7 @@ def transport_for(base_url: str, given: Any) -> Transport:
 
 def async_transport_for(base_url: str, given: Any) -> AsyncTransport:
     """`transport_for`, for asyncio; `given` may be an `aiohttp.ClientSession`."""
-    if given is not None and _is_transport(given):
+    if _is_transport(given):
         transport: AsyncTransport = given
         return transport
     proxy = proxy_for(base_url)

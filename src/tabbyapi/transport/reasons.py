@@ -10,7 +10,14 @@ from ..errors import ConnectError, RequestError, RequestTimeout
 from .http1 import HTTPError
 from .request import Request
 
-__all__ = ["cannot_connect", "lost_connection", "no_answer", "no_answer_in_time", "words"]
+__all__ = [
+    "cannot_connect",
+    "is_over",
+    "lost_connection",
+    "no_answer",
+    "no_answer_in_time",
+    "words",
+]
 
 _NUMBER = re.compile(r"\[Errno (\d+)\]")
 
@@ -34,6 +41,11 @@ def words(error: BaseException) -> str:
     if isinstance(error, OSError):
         return text[:1].lower() + text[1:] or type(error).__name__
     return text.split(": ", 1)[-1] if " object at 0x" in text else text or type(error).__name__
+
+
+def is_over(error: BaseException) -> bool:
+    """Whether the time that was given is over; what the system gave up has a number."""
+    return isinstance(error, TimeoutError) and error.errno is None
 
 
 def cannot_connect(url: str, reason: str) -> ConnectError:
@@ -65,7 +77,7 @@ def no_answer(
     request: Request, limit: float | None, error: BaseException, *, answered: bool
 ) -> BaseException:
     """What a failure before the answer's head is to the caller. `limit`: seconds it had."""
-    if isinstance(error, TimeoutError) and error.errno is None:
+    if is_over(error):
         return no_answer_in_time(request, limit, "no answer came")
     if isinstance(error, HTTPError | OSError):
         return lost_connection(request, words(error), answered=answered)

@@ -16,7 +16,7 @@ from ..errors import RequestError, RequestTimeout
 from .base import PROBING, address_of, sent_whole, smallest
 from .http1 import HTTPError, ReplyReader, RequestHeads
 from .idle import Idle
-from .reasons import cannot_connect, lost_connection, no_answer, no_answer_in_time, words
+from .reasons import cannot_connect, is_over, lost_connection, no_answer, no_answer_in_time, words
 from .request import Answer, Request
 from .wire import Wire, left_of
 
@@ -53,12 +53,11 @@ class SocketTransport:
         reader = ReplyReader(request.limits.header)
         head, body = self._heads.of(request), request.body
         try:
-            if body is None or len(body) > _SMALL:
-                wire.send(head, deadline)
-                if body is not None:
-                    wire.send(body, deadline)
-            else:
-                wire.send(head + body, deadline)
+            if body is not None and len(body) <= _SMALL:
+                head, body = head + body, None
+            wire.send(head, deadline)
+            if body is not None:
+                wire.send(body, deadline)
             held = b""
             while not reader.status:
                 data = wire.receive(left_of(deadline))
@@ -153,7 +152,7 @@ class SocketStream:
         except IndexError:
             self._failed = lost_connection(self._request, "it was closed here", answered=True)
         except (HTTPError, OSError) as error:
-            if isinstance(error, TimeoutError) and error.errno is None:
+            if is_over(error):
                 self._failed = no_answer_in_time(self._request, timeout, "no data came")
             else:
                 self._failed = lost_connection(self._request, words(error), answered=True)
