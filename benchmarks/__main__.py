@@ -10,13 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .growth import growth_table, measure_growth
-from .local_server import SERVER_SIZES, measure_server
+from .local_server import SERVER_SIZES, ServerSizes, measure_server
 from .plot import plot
 from .report import figures_table, goals_table
-from .run import take_rounds
+from .run import Results, take_rounds
 from .server_growth import measure_server_growth
 from .server_report import server_figures_table, server_goals_table
-from .sizes import FULL, QUICK, SMOKE
+from .sizes import FULL, QUICK, SMOKE, Sizes
 
 _SIZES = {"full": FULL, "quick": QUICK, "smoke": SMOKE}
 _LIBRARIES = ("openai", "ollama", "httpx2", "urllib3", "aiohttp", "msgspec", "uvloop")
@@ -34,6 +34,11 @@ def _versions() -> dict[str, str]:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _write(path: Path, sizes: Sizes | ServerSizes, results: Results) -> None:
+    data = {"versions": _versions(), "sizes": sizes._asdict(), "results": results}
+    path.write_text(json.dumps(data, indent=1) + "\n")
 
 
 def main() -> None:
@@ -63,16 +68,14 @@ def main() -> None:
         found = measure_server(chosen, _say)
         print(server_figures_table(found), server_goals_table(found), sep="\n\n")
         if arguments.json:
-            data = {"versions": _versions(), "sizes": chosen._asdict(), "results": found}
-            arguments.json.write_text(json.dumps(data, indent=1) + "\n")
+            _write(arguments.json, chosen, found)
         return
     results = take_rounds(sizes, _say)
     print(figures_table(results), goals_table(results), sep="\n\n")
     if arguments.plot:
         plot(results, arguments.plot)
     if arguments.json:
-        data = {"versions": _versions(), "sizes": sizes._asdict(), "results": results}
-        arguments.json.write_text(json.dumps(data, indent=1) + "\n")
+        _write(arguments.json, sizes, results)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from tabbyapi import LocalServer
 from tabbyapi.server.models import default_model
 from tabbyapi.server.tiny_model import write_random
 
-from .run import Results
+from .run import ROOT, Results, ask_module, module_command
 from .watched import child_of, cpu_of_process, memory_of_process
 
 __all__ = [
@@ -58,8 +57,6 @@ _NEUTRAL = {  # llama.cpp's defaults are not, and those of the local server are
     "min_p": 0,
 }
 _INSTRUCTIONS = 1900  # tokens
-_TIMEOUT = 300
-_ROOT = Path(__file__).parent.parent
 
 
 class ServerSizes(NamedTuple):
@@ -158,28 +155,18 @@ def serving(model: Path, **settings: Any) -> Iterator[Serving]:
                 os.environ["TMPDIR"] = before
 
 
-def _command(job: dict[str, Any]) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.load", json.dumps(job)]
-
-
 def drive(job: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What the load's process says of a job."""
-    command = _command(job | more)
-    done = subprocess.run(
-        command, cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"the load failed:\n{done.stderr}")
-    said: dict[str, Any] = json.loads(done.stdout)
-    return said
+    return ask_module("load", job | more, "the load")
 
 
 @contextmanager
 def hold(job: dict[str, Any], streams: int, running: int) -> Iterator[None]:
     """Streams that stay open, so many of them running, while the block runs."""
-    command = _command(job | {"what": "hold", "streams": streams, "running": running})
+    asked = job | {"what": "hold", "streams": streams, "running": running}
+    command = module_command("load", asked)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=_ROOT, text=True, **pipes) as load:  # type: ignore[call-overload]
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as load:  # type: ignore[call-overload]
         try:
             if load.stdout.readline() != "ready\n":
                 raise RuntimeError("the streams that were to stay open did not begin")

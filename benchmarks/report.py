@@ -8,7 +8,17 @@ from typing import NamedTuple
 
 from .run import Results
 
-__all__ = ["FIGURES", "GOALS", "Goal", "figures_table", "goals_table", "ratio"]
+__all__ = [
+    "FIGURES",
+    "GOALS",
+    "Goal",
+    "figures_table",
+    "goal_row",
+    "goals_table",
+    "number",
+    "ratio",
+    "row",
+]
 
 FIGURES = {
     "coalesced_us": "chunk, coalesced (us CPU)",
@@ -102,17 +112,19 @@ def ratio(results: Results, goal: Goal) -> list[float]:
     return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure as the tables show it."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """A row of a table."""
     return "| " + " | ".join(cells) + " |"
 
 
 def goals_table(results: Results) -> str:
     """Each goal: the median of the rounds, their spread, and whether it is met."""
-    lines = [_row(["goal", "at least", "measured", "spread", "met"]), "|---|--:|--:|--:|:--|"]
+    lines = [row(["goal", "at least", "measured", "spread", "met"]), "|---|--:|--:|--:|:--|"]
     for goal in GOALS:
         values = ratio(results, goal)
         if not values:
@@ -122,27 +134,32 @@ def goals_table(results: Results) -> str:
         assert target is not None
         met = middle >= target if goal.times is not None else middle <= target
         unit = "x" if goal.other else ""
-        cells = [
-            goal.title,
-            f"{sign} {target:g}{unit}",
-            f"{_number(middle)}{unit}",
-            f"{_number(min(values))} to {_number(max(values))}",
-            "yes" if met else "no",
-        ]
-        lines.append(_row(cells))
+        lines.append(goal_row(goal.title, f"{sign} {target:g}", unit, values, met=met))
     return "\n".join(lines)
+
+
+def goal_row(title: str, target: str, unit: str, values: list[float], *, met: bool) -> str:
+    """A goal's row: its target, the median of the rounds, their spread, and whether it is met."""
+    cells = [
+        title,
+        f"{target}{unit}",
+        f"{number(statistics.median(values))}{unit}",
+        f"{number(min(values))} to {number(max(values))}",
+        "yes" if met else "no",
+    ]
+    return row(cells)
 
 
 def figures_table(results: Results) -> str:
     """Medians of every client; a column for each figure."""
     names = [f for f in FIGURES if any(f in figures for figures in results.values())]
     lines = [
-        _row(["client", *(FIGURES[name] for name in names)]),
+        row(["client", *(FIGURES[name] for name in names)]),
         "|---|" + "--:|" * len(names),
     ]
     for peer, figures in results.items():
         if peer == "parser":
             continue
-        cells = [_number(statistics.median(figures[n])) if n in figures else "" for n in names]
-        lines.append(_row([peer, *cells]))
+        cells = [number(statistics.median(figures[n])) if n in figures else "" for n in names]
+        lines.append(row([peer, *cells]))
     return "\n".join(lines)

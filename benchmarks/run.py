@@ -17,14 +17,23 @@ from . import startup
 from .peers import PEERS
 from .sizes import Sizes
 
-__all__ = ["Results", "call_worker", "replay_server", "take_rounds"]
+__all__ = [
+    "ROOT",
+    "Results",
+    "ask_module",
+    "call_worker",
+    "module_command",
+    "replay_server",
+    "take_rounds",
+]
 
 Results = dict[str, dict[str, list[float]]]
 """Peer to figure to its value in each round."""
 
 _PACED = ("tabbyapi async", "tabbyapi async uvloop", "openai async", "aiohttp+json async")
 _TIMEOUT = 300
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
+"""Where processes are started, so that they find the benchmarks."""
 
 
 @contextmanager
@@ -32,7 +41,7 @@ def replay_server() -> Iterator[dict[str, str]]:
     """Starts the replay server; gives the address for each way of sending."""
     command = [sys.executable, "-m", "benchmarks.replay"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=_ROOT, **pipes) as server:
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         try:
@@ -44,15 +53,26 @@ def replay_server() -> Iterator[dict[str, str]]:
 
 def call_worker(what: str, sizes: Sizes, **job: Any) -> dict[str, float]:
     """Figures that another process measures."""
-    text = json.dumps({"what": what, "sizes": sizes, **job})
-    command = [sys.executable, "-m", "benchmarks.worker", text]
+    label = f"{what} of {job.get('peer', 'the parser')}"
+    figures: dict[str, float] = ask_module("worker", {"what": what, "sizes": sizes, **job}, label)
+    return figures
+
+
+def module_command(module: str, job: dict[str, Any]) -> list[str]:
+    """How a module of the benchmarks is started with a job."""
+    return [sys.executable, "-m", f"benchmarks.{module}", json.dumps(job)]
+
+
+def ask_module(module: str, job: dict[str, Any], label: str) -> dict[str, Any]:
+    """What a module, in a process of its own, says of a job. `label` is how a failure names it."""
+    command = module_command(module, job)
     done = subprocess.run(
-        command, cwd=_ROOT, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=_TIMEOUT, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{what} of {job.get('peer', 'the parser')} failed:\n{done.stderr}")
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
+        raise RuntimeError(f"{label} failed:\n{done.stderr}")
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
 def take_rounds(sizes: Sizes, say: Callable[[str], None]) -> Results:

@@ -6,6 +6,7 @@ import statistics
 from typing import NamedTuple
 
 from .local_server import BARE, OURS, STREAMS
+from .report import goal_row, number, row
 from .run import Results
 
 __all__ = ["SERVER_GOALS", "server_figures_table", "server_goals_table"]
@@ -65,17 +66,9 @@ def _models(results: Results) -> list[str]:
     return list(dict.fromkeys(peer.partition(", ")[2] for peer in results))
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-
-
 def server_goals_table(results: Results) -> str:
     """Each goal for each model: the median of the rounds, their spread, and whether it is met."""
-    lines = [_row(["goal", "at", "measured", "spread", "met"]), "|---|--:|--:|--:|:--|"]
+    lines = [row(["goal", "at", "measured", "spread", "met"]), "|---|--:|--:|--:|:--|"]
     for model in _models(results):
         for goal in SERVER_GOALS:
             values = goal.values(results, model)
@@ -85,14 +78,8 @@ def server_goals_table(results: Results) -> str:
             least, most = goal.least, goal.most
             met = (least is None or middle >= least) and (most is None or middle <= most)
             target = f"<= {most:g}" if least is None else f">= {least:g}"
-            cells = [
-                f"{goal.title}, {model}",
-                f"{target}{goal.unit}",
-                f"{_number(middle)}{goal.unit}",
-                f"{_number(min(values))} to {_number(max(values))}",
-                "yes" if met else "no",
-            ]
-            lines.append(_row(cells))
+            title = f"{goal.title}, {model}"
+            lines.append(goal_row(title, target, goal.unit, values, met=met))
     return "\n".join(lines)
 
 
@@ -100,12 +87,12 @@ def server_figures_table(results: Results) -> str:
     """Medians of both sides; a column for each side and model."""
     streams = " / ".join(str(count) for count in STREAMS)
     columns = [f"{side}, {model}" for model in _models(results) for side in (BARE, OURS)]
-    lines = [_row([f"at {streams} streams", *columns]), "|---|" + "--:|" * len(columns)]
+    lines = [row([f"at {streams} streams", *columns]), "|---|" + "--:|" * len(columns)]
     for title, names in _FIGURES.items():
         cells = []
         for column in columns:
             scale = 1e3 if names[0].endswith("_s") else 1.0
             found = [results[column][name] for name in names if name in results[column]]
-            cells.append(" / ".join(_number(statistics.median(v) * scale) for v in found))
-        lines.append(_row([title, *cells]))
+            cells.append(" / ".join(number(statistics.median(v) * scale) for v in found))
+        lines.append(row([title, *cells]))
     return "\n".join(lines)
