@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.tiny_model import write_random
 from tabbyapi import LocalServer
-from tabbyapi.server.models import default_model
-from tabbyapi.server.tiny_model import write_random
+from tabbyapi.server.model_files.files import default_model
 
 from .run import ROOT, Results, ask_module, module_command
 from .watched import child_of, cpu_of_process, memory_of_process

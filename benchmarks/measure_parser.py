@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tabbyapi.protocol.chat_stream import chat_stream_decoder
+from tabbyapi._protocol.assembly.chat import chat_stream_decoder
 from tabbyapi.types import ChatCompletionStreamResponse
 
 from .process import cpu_of

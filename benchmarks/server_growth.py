@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tabbyapi.server.chat_chunks import ChatChunks
-from tabbyapi.server.choices import Choice
+from support.tiny_model import write_random
 from tabbyapi.server.engine import Native
-from tabbyapi.server.generation import generate
-from tabbyapi.server.tiny_model import write_random
-from tabbyapi.server.work import Ending, Job, Outlet, Step
+from tabbyapi.server.generation.chat_chunks import ChatChunks
+from tabbyapi.server.generation.choices import Choice
+from tabbyapi.server.generation.job import Finish, Job, Sink, Step
+from tabbyapi.server.generation.plain import generate
 
 from .growth import Growth
 from .local_server import PROMPT, Serving, drive, hold, serving
@@ -97,7 +97,7 @@ async def _answer(native: Native, streamed: bool) -> None:
 
     def put(step: Step) -> bool:
         out: list[bytes] = []
-        if isinstance(step, Ending):
+        if isinstance(step, Finish):
             choice.ending = step
         elif streamed:
             chunks.pieces(out, choice, step)
@@ -109,7 +109,7 @@ async def _answer(native: Native, streamed: bool) -> None:
     async def room() -> None:
         pass
 
-    await generate(native, Job([1], {}, loop_window=_LOOP_WINDOW), Outlet(put, room))
+    await generate(native, Job([1], {}, loop_window=_LOOP_WINDOW), Sink(put, room))
     assert choice.ending is not None
     assert choice.ending.eos_reason == "max_new_tokens"
     assert streamed or choice.message()["message"]["content"]

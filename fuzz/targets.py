@@ -14,20 +14,20 @@ from typing import Any
 
 import msgspec
 
+from tabbyapi._protocol.assembly.chat import chat_stream_decoder
+from tabbyapi._protocol.assembly.completion import completion_stream_decoder
+from tabbyapi._protocol.assembly.load import load_stream_decoder
+from tabbyapi._protocol.responses import decode_answer, error_of_answer
+from tabbyapi._protocol.sse import SSEDecoder
+from tabbyapi._protocol.stream import StreamDecoder
+from tabbyapi._services.chat import chat_call
+from tabbyapi._transport.chunked import Dechunker
+from tabbyapi._transport.http1 import HTTPError, ReplyReader
 from tabbyapi.errors import APIError, OutputError, StreamError, TabbyError
-from tabbyapi.protocol.answers import decode_answer, error_of_answer
-from tabbyapi.protocol.chat_stream import chat_stream_decoder
-from tabbyapi.protocol.completion_stream import completion_stream_decoder
-from tabbyapi.protocol.load_stream import load_stream_decoder
-from tabbyapi.protocol.sse import SSEDecoder
-from tabbyapi.protocol.stream import StreamDecoder
-from tabbyapi.server.gguf_header import NotAModelError, read_token_types
-from tabbyapi.server.models import open_model
-from tabbyapi.server.toolcalls import ToolCallSplitter
-from tabbyapi.services.chat import chat_call
+from tabbyapi.server.generation.toolcalls import ToolCallSplitter
+from tabbyapi.server.model_files.files import open_model
+from tabbyapi.server.model_files.gguf import NotAModelError, read_token_types
 from tabbyapi.structured.reading import PartialReader, read
-from tabbyapi.transport.chunked import Dechunker
-from tabbyapi.transport.http1 import HTTPError, ReplyReader
 from tabbyapi.types.messages import user
 
 __all__ = ["TARGETS"]

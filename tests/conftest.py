@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from tabbyapi.server.local import LocalServer
+    from tabbyapi.local_server import LocalServer
 
 # How long an example takes depends on what else the machine is doing.
 settings.register_profile("tabbyapi", deadline=None)
@@ -20,7 +20,7 @@ settings.load_profile("tabbyapi")
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random weights: loads in no time and babbles."""
-    from tabbyapi.server.tiny_model import write_random
+    from support.tiny_model import write_random
 
     return write_random(tmp_path_factory.mktemp("models") / "tiny-random.gguf")
 

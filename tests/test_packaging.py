@@ -58,7 +58,7 @@ MANAGED = {"urllib3", "aiohttp"}
     ("code", "spared"),
     [
         ("Client('http://127.0.0.1:9')", MANAGED | {"asyncio", "ssl", "http.client", "email"}),
-        ("AsyncClient('http://127.0.0.1:9')", MANAGED | {"tabbyapi.transport.sync"}),
+        ("AsyncClient('http://127.0.0.1:9')", MANAGED | {"tabbyapi._transport.sync"}),
         ("Client('https://127.0.0.1:9')", MANAGED | {"asyncio"}),
         ("AsyncClient('https://127.0.0.1:9')", MANAGED),
     ],

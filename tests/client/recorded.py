@@ -7,7 +7,7 @@ from typing import Any
 from support.captures import Capture, load
 from support.talk import HELLO, Ask
 from support.wire import without_nulls
-from tabbyapi.protocol.validate import RULES
+from tabbyapi._protocol.requests.validate import RULES
 
 CHAT = [
     capture

@@ -11,12 +11,7 @@ from support.captures import Capture, load
 from support.replay import ReplayServer, Split, json_reply, replay
 from support.talk import KEY
 from support.wire import wire, without_nulls
-from tabbyapi import (
-    CompletionResponse,
-    CompletionStreamResponse,
-    StreamError,
-    ValidationError,
-)
+from tabbyapi import CompletionResponse, CompletionStreamResponse, StreamError, ValidationError
 
 COMPLETIONS = [
     capture

@@ -15,7 +15,7 @@ import tabbyapi
 from support.both import ServiceCall
 from support.captures import load
 from support.replay import ReplayServer, json_reply, replay
-from tabbyapi.services.embeddings import embedding_call
+from tabbyapi._services.embeddings import embedding_call
 
 from .routes import ADMIN, bodies
 

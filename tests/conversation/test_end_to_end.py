@@ -17,9 +17,9 @@ pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
 import tabbyapi
-from tabbyapi.server.local import LocalServer
-from tabbyapi.transport.request import Answer, Request
-from tabbyapi.transport.sync import SocketTransport
+from tabbyapi._transport.request import Answer, Request
+from tabbyapi._transport.sync import SocketTransport
+from tabbyapi.local_server import LocalServer
 
 CONTEXT = 2048
 CHAT = "/v1/chat/completions"

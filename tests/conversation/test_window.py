@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.simulated import SYSTEM, SimulatedServer, conversation, say
 from tabbyapi import ContextLengthError, system, tool, user
-from tabbyapi.conversation.fitting import room_of
+from tabbyapi.conversation.fitting import prompt_budget
 
 
 def assert_whole(messages: list[dict[str, Any]]) -> None:
@@ -79,7 +79,7 @@ def test_every_prompt_fits_and_keeps_the_system_message_and_whole_turns(
             return
         assert messages[-1]["content"] == expected["last"]
         if known:  # before the first overflow nobody needs to know
-            assert prompt <= room_of(context, {"max_tokens": request.get("max_tokens")})
+            assert prompt <= prompt_budget(context, {"max_tokens": request.get("max_tokens")})
 
     def reply(request: dict[str, Any]) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": expected["reply"]}

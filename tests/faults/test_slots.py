@@ -26,7 +26,7 @@ LONG: dict[str, Any] = {"max_tokens": 60_000, "ban_eos_token": True}
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     """A server with one slot and no queue, and a model that talks for a long time."""
-    from tabbyapi.server.tiny_model import write_random
+    from support.tiny_model import write_random
 
     model = write_random(tmp_path_factory.mktemp("slots") / "long.gguf", context=65_536)
     with LocalServer(model=model, n_ctx=65_536, slots=1, max_queue=0) as server:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.captures import Capture, load
 from support.splits import cut, cuts
 from support.wire import assembled, wire, without_nulls
+from tabbyapi._protocol.assembly.chat import chat_stream_decoder
 from tabbyapi.errors import StreamContextLengthError, StreamError, StreamInterruptedError
-from tabbyapi.protocol.chat_stream import chat_stream_decoder
 
 STREAMS = [c for c in load().values() if c.streamed and c.path == "/v1/chat/completions"]
 ENDED = [c for c in STREAMS if c.done or (c.events and "error" in c.events[-1])]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from support.captures import Capture, load
 from support.splits import cut, cuts
-from tabbyapi.protocol.chat_stream import chat_stream_decoder
-from tabbyapi.protocol.completion_stream import completion_stream_decoder
-from tabbyapi.protocol.load_stream import load_stream_decoder
-from tabbyapi.protocol.stream import StreamDecoder
+from tabbyapi._protocol.assembly.chat import chat_stream_decoder
+from tabbyapi._protocol.assembly.completion import completion_stream_decoder
+from tabbyapi._protocol.assembly.load import load_stream_decoder
+from tabbyapi._protocol.stream import StreamDecoder
 
 DECODERS: dict[str, Callable[[], StreamDecoder[Any, Any]]] = {
     "/v1/chat/completions": chat_stream_decoder,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support.captures import load
 from support.splits import cut, cuts
-from tabbyapi.protocol.sse import LineTooLongError, SSEDecoder
+from tabbyapi._protocol.sse import LineTooLongError, SSEDecoder
 
 STREAMS = [capture for capture in load().values() if capture.streamed]
 

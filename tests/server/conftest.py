@@ -14,8 +14,8 @@ import urllib3
 pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
-from tabbyapi.server.local import LocalServer
-from tabbyapi.server.tiny_model import write_random
+from support.tiny_model import write_random
+from tabbyapi.local_server import LocalServer
 
 API, ADMIN = "test-api-key", "test-admin-key"
 CHAT = "/v1/chat/completions"

@@ -11,9 +11,9 @@ import pytest
 import urllib3
 
 from support.captures import Capture, load
+from tabbyapi.local_server import LocalServer
 from tabbyapi.server.app import build_app
 from tabbyapi.server.auth import Keys
-from tabbyapi.server.local import LocalServer
 from tabbyapi.server.settings import Settings
 
 from .conftest import ADMIN, API, Raw

@@ -18,7 +18,7 @@ import urllib3
 from support.captures import Capture, load
 from support.tiny_lora import write_lora
 from support.tiny_projector import write_projector
-from tabbyapi.server.local import LocalServer
+from tabbyapi.local_server import LocalServer
 
 from .conftest import ADMIN, API, CHAT, HELLO, Raw, data_events
 from .shapes import ask, headers_of, same_answer, same_shape

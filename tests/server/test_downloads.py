@@ -16,7 +16,7 @@ pytest.importorskip("huggingface_hub")
 import tabbyapi
 from support.hub import Hub
 from tabbyapi import LocalServer, user
-from tabbyapi.server.hub import HubError, gguf_of
+from tabbyapi.server.model_files.hub import HubError, gguf_of
 
 TOKEN = "hf_secret_token"
 LARGE = hashlib.sha256(b"seed").digest() * 750_000  # 24 MB: the library resumes by 10 MB

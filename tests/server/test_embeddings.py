@@ -10,8 +10,8 @@ import openai
 import pytest
 
 import tabbyapi
+from support.tiny_model import write_random
 from tabbyapi import LocalServer, user
-from tabbyapi.server.tiny_model import write_random
 
 TEXTS = ["first text", "second text", "Grüße, 世界"]
 

@@ -18,8 +18,8 @@ import urllib3
 from uvicorn.loops.auto import auto_loop_factory
 
 import tabbyapi
+from tabbyapi.local_server import LocalServer
 from tabbyapi.server.engine import Engine, EngineDied, EngineError, EngineSpec
-from tabbyapi.server.local import LocalServer
 
 from .conftest import API, CHAT, HELLO, Raw
 

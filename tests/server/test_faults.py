@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from tabbyapi.server.local import LocalServer
+from tabbyapi.local_server import LocalServer
 
 from .conftest import API, CHAT, HELLO, Raw, data_events
 
@@ -140,7 +140,7 @@ def test_the_engine_ends_with_a_server_that_is_killed(
 def test_the_server_ends_with_whoever_started_it(random_model: Path) -> None:
     program = (
         "import os, sys\n"
-        "from tabbyapi.server.local import LocalServer\n"
+        "from tabbyapi.local_server import LocalServer\n"
         f"server = LocalServer({str(random_model)!r}, threads=1).start()\n"
         "print(server.pid, flush=True)\n"
         "os._exit(1)\n"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import urllib3
 
-from tabbyapi.server.limits import check_limits
-from tabbyapi.server.local import LocalServer
-from tabbyapi.server.requests import ChatCompletionRequest
-from tabbyapi.server.templates import PromptTemplate, TemplateError
+from tabbyapi.local_server import LocalServer
+from tabbyapi.server.generation.limits import check_limits
+from tabbyapi.server.prompt.templates import PromptTemplate, TemplateError
+from tabbyapi.server.schemas import ChatCompletionRequest
 
 from .conftest import API, CHAT, HELLO, Raw, data_events
 

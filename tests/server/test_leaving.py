@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tabbyapi.server.answers import ClientGone
-from tabbyapi.server.sse import unless_gone
+from tabbyapi.server.errors import ClientGone
+from tabbyapi.server.http.sse import unless_gone
 
 
 async def _never() -> None:

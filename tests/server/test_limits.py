@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
+from tabbyapi.local_server import LocalServer
 from tabbyapi.server.app import build_app
 from tabbyapi.server.auth import Keys
-from tabbyapi.server.local import LocalServer
 from tabbyapi.server.main import serve
 from tabbyapi.server.settings import Settings
 

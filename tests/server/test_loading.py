@@ -11,8 +11,8 @@ import openai
 import pytest
 
 import tabbyapi
+from support.tiny_model import write_random
 from tabbyapi import LocalServer, user
-from tabbyapi.server.tiny_model import write_random
 
 HELLO = [user("Say hello.")]
 LONG = {"max_tokens": 4000, "loop_detect_window": 0}

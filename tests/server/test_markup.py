@@ -13,9 +13,9 @@ import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabbyapi.server.local import LocalServer
-from tabbyapi.server.reasoning import ReasoningSplitter
-from tabbyapi.server.toolcalls import ToolCallSplitter
+from tabbyapi.local_server import LocalServer
+from tabbyapi.server.generation.reasoning import ReasoningSplitter
+from tabbyapi.server.generation.toolcalls import ToolCallSplitter
 
 from .conftest import API, Raw
 

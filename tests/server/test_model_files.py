@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tabbyapi.server.gguf_header import NotAModelError, read_header, read_token_types
-from tabbyapi.server.models import open_model
+from tabbyapi.server.model_files.files import open_model
+from tabbyapi.server.model_files.gguf import NotAModelError, read_header, read_token_types
 
 UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
 

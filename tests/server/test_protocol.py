@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tabbyapi.errors import ConnectError
-from tabbyapi.server.local import LocalServer
+from tabbyapi.local_server import LocalServer
 
 from .conftest import ADMIN, API, CHAT, HELLO, Raw
 

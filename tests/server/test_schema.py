@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import checks
 from schemathesis.schemas import APIOperation
 
+from tabbyapi.local_server import LocalServer
 from tabbyapi.server.app import build_app
 from tabbyapi.server.auth import Keys
-from tabbyapi.server.local import LocalServer
-from tabbyapi.server.openapi import describe
+from tabbyapi.server.routes.openapi import describe
 from tabbyapi.server.settings import Settings
 
 from .conftest import API, Raw

@@ -13,8 +13,8 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from tabbyapi.server.http.connection import OUTGOING, Outgoing, protocol
 from tabbyapi.server.settings import Settings
-from tabbyapi.server.wire import OUTGOING, Outgoing, protocol
 
 from .conftest import Raw
 from .test_limits import BODY, all_of, connect, head, is_served

@@ -14,10 +14,10 @@ from typing import Any
 
 import tabbyapi
 from tabbyapi import LocalServer, system, user
-from tabbyapi.transport.aio import AsyncSocketTransport
-from tabbyapi.transport.base import AsyncByteStream, ByteStream
-from tabbyapi.transport.request import Answer, Request
-from tabbyapi.transport.sync import SocketTransport
+from tabbyapi._transport.aio import AsyncSocketTransport
+from tabbyapi._transport.base import AsyncByteStream, ByteStream
+from tabbyapi._transport.request import Answer, Request
+from tabbyapi._transport.sync import SocketTransport
 
 __all__ = ["Tally", "admin", "async_worker", "sync_worker"]
 

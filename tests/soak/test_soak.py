@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from support.tiny_model import write_markov, write_random
 from tabbyapi import LocalServer
-from tabbyapi.server.tiny_model import write_markov, write_random
-from tabbyapi.transport.aio import AsyncSocketTransport
+from tabbyapi._transport.aio import AsyncSocketTransport
 
 from .load import AsyncTap, Tally, admin, async_worker, sync_worker
 

@@ -22,7 +22,7 @@ from tabbyapi.structured.schema import type_name
 from .kinds import Unit
 
 if TYPE_CHECKING:
-    from tabbyapi.server.local import LocalServer
+    from tabbyapi.local_server import LocalServer
 
 Text = Annotated[str, Meta(max_length=20)]
 Number = Annotated[int, Meta(ge=-1000, le=1000)]

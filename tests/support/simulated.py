@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
+from tabbyapi._protocol.call import Call
 from tabbyapi.conversation import Conversation
-from tabbyapi.conversation.core import begun
 from tabbyapi.errors import ContextLengthError, InvalidRequestError
-from tabbyapi.protocol.call import Call
 
 TEMPLATE = 20  # tokens the template adds to each prompt
 AROUND = 6  # and to each message
@@ -122,9 +121,5 @@ SYSTEM = "You are a patient teacher of chemistry."
 
 def conversation(server: SimulatedServer, **options: Any) -> Conversation:
     """A conversation with it; `options` as for `Client.conversation`."""
-    own: dict[str, Any] = {"on_overflow": "truncate", "keep_partial": True, "context_size": None}
-    own["summary_prompt"] = None
-    own |= {name: options.pop(name) for name in list(options) if name in own}
-    messages = options.pop("messages", ())
     head = options.pop("system", SYSTEM)
-    return Conversation(server, *begun(head, messages, options, **own))
+    return Conversation.begin(server, head, options)

@@ -60,8 +60,8 @@ TEMPLATE = (
 
 @pytest.fixture(scope="module")
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    from support.tiny_model import write_markov
     from tabbyapi import LocalServer
-    from tabbyapi.server.tiny_model import write_markov
 
     path = tmp_path_factory.mktemp("models") / "scripted.gguf"
     model: Path = write_markov(path, sentence=script())

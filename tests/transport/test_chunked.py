@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabbyapi.transport.chunked import Dechunker
+from tabbyapi._transport.chunked import Dechunker
 
 EXTENSIONS = st.sampled_from([b"", b";", b";name=value", b" ;a", b"\t"])
 TRAILERS = st.sampled_from([b"", b"x-sum: 1\r\n", b"a: b\r\nc: d\r\n", b"2\r\nhi\r\n"])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabbyapi.transport.http1 import HTTPError, ReplyReader, RequestHeads
-from tabbyapi.transport.request import Request
+from tabbyapi._transport.http1 import HTTPError, ReplyReader, RequestHeads
+from tabbyapi._transport.request import Request
 from tabbyapi.types import Timeout
 
 BODY = b'{"text": "fine"}'

@@ -6,9 +6,9 @@ that has gone, `run` brings them together.
 
 from __future__ import annotations
 
-from .asks import Defaults
 from .journal import JournalError
-from .outage import ServerGone
+from .lines import Defaults
+from .recovery import ServerGone
 from .run import BatchTotals, count_lines, run_batch
 
 __all__ = ["BatchTotals", "Defaults", "JournalError", "ServerGone", "count_lines", "run_batch"]

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from ..client import AsyncClient
+from .._client.aio import AsyncClient
+from .._protocol.call import Call
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -22,11 +23,10 @@ from ..errors import (
     TabbyError,
     ValidationError,
 )
-from ..protocol.call import Call
-from ..protocol.retry import RetryPolicy
-from .asks import Answer, Defaults, call_of, read_line
+from ..types.options import RetryPolicy
 from .journal import Failure, Journal, Reply, Result, digest_of
-from .outage import Outage, ServerGone
+from .lines import Answer, Defaults, call_of, read_line
+from .recovery import Outage, ServerGone
 
 __all__ = ["BatchTotals", "count_lines", "run_batch"]
 

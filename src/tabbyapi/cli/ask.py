@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .connect import Server, connected, server_options
-from .failures import SERVER_ERROR, warn
+from .errors import SERVER_ERROR, warn
 from .params import generation_options
 
 if TYPE_CHECKING:

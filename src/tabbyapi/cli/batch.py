@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from .connect import Server, server_options
-from .failures import SERVER_ERROR, warn
+from .errors import SERVER_ERROR, warn
 from .params import generation_options
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ def chat(
         elif resume or session:
             raise click.UsageError("--continue and --session are for conversations at a terminal")
         else:
-            from .lines import answer_lines
+            from .pipe import answer_lines
 
             answer_lines(dialogue)
 

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from .connect import KEY_VARIABLES
-from .failures import warn
-from .keystore import KeyName, forget_key, keys_path, place_of_key, store_key
+from .credentials import KeyName, forget_key, keys_path, place_of_key, store_key
+from .errors import warn
 from .settings import SETTINGS, config_path, find, remove, store, value_of
 
 __all__ = ["config"]
@@ -147,7 +147,7 @@ def _key_name(name: str) -> KeyName:
 
 
 def _server_of_keys(url: str | None) -> str:
-    from ..protocol.endpoint import DEFAULT_URL, normalised_url
+    from .._protocol.endpoint import DEFAULT_URL, normalised_url
 
     found = find("url")
     return normalised_url(url or (found.value if found else DEFAULT_URL))
@@ -161,7 +161,7 @@ def _asked_for(name: str, server: str) -> str:
     key = key.strip()
     if not key:
         raise click.UsageError(f"no {name} was given")
-    from ..protocol.keys import Keys
+    from .._protocol.keys import Keys
 
     Keys(key, None, None)  # says so now if no header can carry it
     return key

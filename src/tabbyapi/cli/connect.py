@@ -21,8 +21,9 @@ import click
 from .settings import find
 
 if TYPE_CHECKING:
-    from ..client import AsyncClient, Client
-    from .keystore import KeyName
+    from .._client.aio import AsyncClient
+    from .._client.sync import Client
+    from .credentials import KeyName
 
 __all__ = ["KEY_VARIABLES", "Server", "connected", "origin_of_address", "server_options"]
 
@@ -60,7 +61,7 @@ class Server:
         Raises:
             ValidationError: an address or a key that cannot be used.
         """
-        from ..client import Client
+        from .._client.sync import Client
 
         return Client(self.url, api_key=self._key("api_key"), admin_key=self._key("admin_key"))
 
@@ -70,7 +71,7 @@ class Server:
         Raises:
             ValidationError: an address or a key that cannot be used.
         """
-        from ..client import AsyncClient
+        from .._client.aio import AsyncClient
 
         return AsyncClient(
             self.url,
@@ -83,8 +84,8 @@ class Server:
         given: str | None = getattr(self, name) or os.environ.get(KEY_VARIABLES[name])
         if given:
             return given
-        from ..protocol.endpoint import DEFAULT_URL, normalised_url
-        from .keystore import stored_key
+        from .._protocol.endpoint import DEFAULT_URL, normalised_url
+        from .credentials import stored_key
 
         url = normalised_url(self.url or DEFAULT_URL)
         return stored_key(url, name) or _key_made_up_by_serve(url, name)
@@ -125,8 +126,8 @@ def origin_of_address() -> str:
 
 def _key_made_up_by_serve(url: str, name: KeyName) -> str | None:
     """The key that `tabbyapi serve` keeps for its owner; for servers on this machine only."""
+    from .._transport.base import is_loopback
     from ..server.paths import data_folder
-    from ..transport.base import is_loopback
 
     if not is_loopback(urlsplit(url).hostname):
         return None

@@ -11,8 +11,8 @@ from ..types.chat import ChatCompletionResponse
 from ..types.messages import ChatMessage, ContentLike, system, user
 
 if TYPE_CHECKING:
-    from ..client import Client
-    from ..streams import Stream
+    from .._client.sync import Client
+    from .._streaming.sync import Stream
     from ..types.chat import ChatCompletionStreamResponse
 
 __all__ = ["Dialogue"]

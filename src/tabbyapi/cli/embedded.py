@@ -8,10 +8,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..errors import ConnectError
-from .failures import warn
+from .errors import warn
 
 if TYPE_CHECKING:
-    from ..client import Client
+    from .._client.sync import Client
 
 __all__ = ["LOCAL_EXTRA", "embedded_client", "local_extra_missing"]
 
@@ -40,7 +40,7 @@ def embedded_client(why: str) -> Iterator[Client]:
             f"{why}, and there is no local server to start ({missing} is not installed): "
             f"{LOCAL_EXTRA}, or name a server with --url"
         )
-    from ..server.local import LocalServer
+    from ..local_server import LocalServer
 
     warn(
         f"{why}: starting the tiny demo model that comes with tabbyapi. It shows how things work "

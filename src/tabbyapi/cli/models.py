@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .connect import Server, server_options
-from .failures import warn
+from .errors import warn
 from .groups import ListingGroup
 from .params import parameter_option
 from .printing import json_option, show
 
 if TYPE_CHECKING:
-    from ..client import Client
+    from .._client.sync import Client
     from ..types.models import LoadProgress, ModelCard
 
 __all__ = ["models"]

@@ -31,8 +31,8 @@ def parameter_names(of: str = "ChatParams") -> list[str]:
     """Every parameter of a chat request, or of what another `TypedDict` describes."""
     from ..types import models, params
 
-    described = getattr(params, of, None) or getattr(models, of)
-    return sorted(described.__annotations__.keys() - _OF_CALLS)
+    resolve_types = getattr(params, of, None) or getattr(models, of)
+    return sorted(resolve_types.__annotations__.keys() - _OF_CALLS)
 
 
 def parse_parameter(text: str, of: str = "ChatParams") -> tuple[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .failures import warn
+from .errors import warn
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task

@@ -66,7 +66,7 @@ class _Program(click.Group):
         except Exception as error:
             if os.environ.get("TABBY_DEBUG"):
                 raise
-            from .failures import report
+            from .errors import report
 
             ctx.exit(report(error))
 

@@ -98,7 +98,7 @@ def serve(
         raise click.UsageError("--no-auth asks for no key, so --api-key and --admin-key are idle")
     from ..server.main import ServeError
     from ..server.main import serve as run
-    from ..server.models import default_model
+    from ..server.model_files.files import default_model
     from ..server.settings import Settings
 
     path = default_model() if model is None and models_dir is None else _path(model)
@@ -116,7 +116,7 @@ def _path(model: str | None) -> Path | None:
         return None
     if not model.startswith("hf:"):
         return Path(model).expanduser()
-    from ..server.hub import HubError, gguf_of
+    from ..server.model_files.hub import HubError, gguf_of
 
     click.echo(f"Looking for {model.removeprefix('hf:')} ...", err=True)
     try:

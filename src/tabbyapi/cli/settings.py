@@ -116,9 +116,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _checked(name: str, value: Any, where: str) -> Any:
-    from ..protocol.endpoint import normalised_url
-    from ..protocol.rules import string
-    from ..protocol.validate import RULES
+    from .._protocol.endpoint import normalised_url
+    from .._protocol.requests.rules import string
+    from .._protocol.requests.validate import RULES
 
     try:
         if name == "url":

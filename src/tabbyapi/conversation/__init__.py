@@ -4,9 +4,9 @@
 them. `entries`, `ledger`, `state` and `fitting` are without I/O; `twins` and `streams` do it.
 """
 
+from .conversation import AsyncConversation, Conversation
 from .core import ContextUse
 from .streams import AsyncConversationStream, ConversationStream
-from .twins import AsyncConversation, Conversation
 
 __all__ = [
     "AsyncConversation",

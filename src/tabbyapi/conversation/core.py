@@ -15,25 +15,18 @@ from typing import Any
 
 import msgspec
 
+from .._protocol.call import Call
 from ..errors import ContextLengthError, StreamError, ValidationError
-from ..protocol.call import Call
 from ..types.chat import ChatCompletionResponse
 from ..types.messages import ChatMessage, ContentLike, MessageLike
 from . import saving
-from .entries import (
-    Entry,
-    closing_entries,
-    entries_of,
-    entry_of,
-    reply_entry,
-)
-from .fitting import SUMMARY_PROMPT, Overflow, Plan, fit, refit
+from .entries import Entry, closing_entries, entries_of, entry_of, reply_entry
+from .fitting import Plan, fit, refit
 from .markdown import markdown_of
+from .settings import Settings
 from .state import State
 
-__all__ = ["ContextUse", "Core", "Pending", "Settings", "begun"]
-
-_POLICIES = ("truncate", "summarize", "raise")
+__all__ = ["ContextUse", "Core", "Pending", "initial_state"]
 
 
 class ContextUse(msgspec.Struct, frozen=True):
@@ -51,22 +44,6 @@ class ContextUse(msgspec.Struct, frozen=True):
     context: int | None
     free: int | None
     exact: bool
-
-
-class Settings(msgspec.Struct, kw_only=True):
-    """How a conversation behaves; see `Client.conversation`."""
-
-    on_overflow: Overflow = "truncate"
-    keep_partial: bool = True
-    summary_prompt: str = SUMMARY_PROMPT
-    params: dict[str, Any] = {}
-
-    def __post_init__(self) -> None:
-        if self.on_overflow not in _POLICIES:
-            raise ValidationError(
-                f"on_overflow is {self.on_overflow!r}, but must be one of {', '.join(_POLICIES)}",
-                field="on_overflow",
-            )
 
 
 class Pending(msgspec.Struct):
@@ -306,33 +283,26 @@ def system_entries(content: ContentLike | None) -> list[Entry]:
     return [entry_of({"role": "system", "content": content}, "system")]
 
 
-def begun(
+def initial_state(
     system: ContentLike | None,
-    messages: Sequence[MessageLike],
-    params: Mapping[str, Any],
-    *,
-    on_overflow: Overflow,
-    keep_partial: bool,
-    context_size: int | None,
-    summary_prompt: str | None,
-) -> tuple[Settings, State]:
-    """What a conversation begins with; see `Client.conversation`."""
+    messages: Sequence[MessageLike] = (),
+    context_size: int | None = None,
+) -> State:
+    """The state that a conversation begins with; see `ConversationOptions`.
+
+    Raises:
+        ValidationError: an argument that cannot be used.
+    """
     if isinstance(messages, str | bytes | Mapping):
         raise ValidationError("messages must be a list of messages", field="messages")
     if context_size is not None and context_size < 1:
         raise ValidationError(
             f"context_size is {context_size}, but must be 1 or more", field="context_size"
         )
-    settings = Settings(
-        on_overflow=on_overflow,
-        keep_partial=keep_partial,
-        summary_prompt=SUMMARY_PROMPT if summary_prompt is None else summary_prompt,
-        params=dict(params),
-    )
     entries = [entry_of(message, f"messages[{i}]") for i, message in enumerate(messages)]
     head = system_entries(system)
     while entries and entries[0].role == "system":
         head.append(entries.pop(0))
     state = State(entries=entries, context=context_size, fixed=context_size is not None)
     state.set_system(head)
-    return settings, state
+    return state

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from .._protocol.requests.messages import encode_message
 from ..errors import ValidationError
-from ..protocol.messages import encode_message
 from ..types.chat import ChatCompletionResponse
 from ..types.messages import ChatMessage, MessageLike, ToolCall
 

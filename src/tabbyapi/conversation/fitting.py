@@ -11,30 +11,24 @@ import re
 from bisect import bisect_left
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from math import ceil
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+from .._protocol.call import Call
+from .._services.chat import chat_call
+from .._services.models import card_call
+from .._services.tokens import encode_call
 from ..errors import APIError, ContextLengthError, NotFoundError
-from ..protocol.call import Call
-from ..services.chat import chat_call
-from ..services.models import card_call
-from ..services.tokens import encode_call
 from ..types.messages import ChatMessage
 from ..types.models import ModelCard
 from .entries import IMAGE_TOKENS, Entry, entry_of, turn_start, turn_starts
-from .ledger import TEMPLATE
+from .settings import SUMMARY_PROMPT, Overflow
 from .state import State
+from .token_counts import TEMPLATE
 
-__all__ = ["SUMMARY_PROMPT", "Overflow", "Plan", "fit", "refit", "room_of"]
+__all__ = ["Plan", "fit", "prompt_budget", "refit"]
 
 T = TypeVar("T")
 Plan: TypeAlias = Generator[Call[Any], Any, T]
-Overflow: TypeAlias = Literal["truncate", "summarize", "raise"]
-
-SUMMARY_PROMPT = (
-    "Summarize our conversation so far for your own later use, because it will not be shown to "
-    "you again. Keep names, numbers, decisions, open questions and what I asked of you. Write "
-    "plain sentences in the language of the conversation, and nothing else."
-)
 
 _SMALL = 512
 """Tokens that every model takes: as long as a prompt is shorter, nobody is asked."""
@@ -43,7 +37,7 @@ _MARKS = 16  # tokens of a template's marks around a counted message
 _log = logging.getLogger("tabbyapi.conversation")
 
 
-def room_of(context: int, params: Mapping[str, Any]) -> int:
+def prompt_budget(context: int, params: Mapping[str, Any]) -> int:
     """Tokens of `context` that a prompt may take.
 
     Kept free for the answer: `max_tokens`, or a quarter of the context where it is not given,
@@ -77,7 +71,7 @@ def fit(
         yield from _read_context(state, params)
     if state.context is None:
         return
-    room = room_of(state.context, params)
+    room = prompt_budget(state.context, params)
     if total <= room:
         return
     if _worth_counting(state, entries, total, room, policy):
@@ -88,7 +82,7 @@ def fit(
         raise _overflow(state, entries, state.start, params)
     if policy == "summarize":
         yield from _summarize(state, entries, new, params, summary_prompt)
-        room = room_of(state.context, params)
+        room = prompt_budget(state.context, params)
         if state.ledger.bound(entries, state.start) <= room:
             return
     # Further down than needed, so that the next turns fit as they are and find the server's
@@ -120,7 +114,7 @@ def refit(
     before = state.start
     if policy == "summarize":
         yield from _summarize(state, entries, new, params, summary_prompt)
-    room = room_of(state.context, params)
+    room = prompt_budget(state.context, params)
     if state.start == before or state.ledger.bound(entries, state.start) > room:
         try:
             yield from _truncate(state, entries, new, params, room // 2, room)
@@ -267,7 +261,7 @@ def _summarize(
     starts = _candidates(state, entries, new)
     if not starts:
         return
-    room = room_of(state.context, params)
+    room = prompt_budget(state.context, params)
     length = min(room // 4, max(64, state.context // 8))
     chosen = _first_within(state, entries, starts, room // 2 - length)
     stop = starts[min(chosen, len(starts) - 1)]
@@ -312,7 +306,7 @@ def _overflow(
 ) -> ContextLengthError:
     context = state.context or 0
     total = state.ledger.bound(entries, start)
-    room = room_of(context, params)
+    room = prompt_budget(context, params)
     what = "the conversation takes" if start < len(entries) - 1 else "this message takes"
     return ContextLengthError(
         f"{what} up to {total:,} tokens, but the prompt may take {room:,}: the model's context is "

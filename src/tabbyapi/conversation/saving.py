@@ -13,11 +13,11 @@ import msgspec
 from ..errors import ValidationError
 from ..types.messages import ChatMessage
 from .entries import Entry, entry_of
-from .ledger import Ledger
 from .state import State
+from .token_counts import Ledger
 
 if TYPE_CHECKING:
-    from .core import Settings
+    from .settings import Settings
 
 __all__ = ["VERSION", "load", "save"]
 

@@ -9,7 +9,7 @@ import msgspec
 
 from ..types.messages import ChatMessage, ChatMessageContent
 from .entries import Entry, entry_of
-from .ledger import TEMPLATE, Ledger
+from .token_counts import TEMPLATE, Ledger
 
 __all__ = ["State"]
 

@@ -12,9 +12,9 @@ from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
 from .core import Core, Pending
 
 if TYPE_CHECKING:
-    from ..async_streams import AsyncStream
-    from ..streams import Stream
-    from .twins import AsyncConversation, Conversation
+    from .._streaming.aio import AsyncStream
+    from .._streaming.sync import Stream
+    from .conversation import AsyncConversation, Conversation
 
 __all__ = ["AsyncConversationStream", "ConversationStream"]
 
@@ -162,7 +162,7 @@ class AsyncConversationStream:
             return self
         if self._closed:
             raise StreamClosedError("the stream was closed; open a new one to go on")
-        from ..services.chat import chat_stream_call
+        from .._services.chat import chat_stream_call
 
         conversation = self._conversation
         conversation._begin()

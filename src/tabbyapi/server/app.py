@@ -7,14 +7,14 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
-from . import info
 from .auth import Access, Keys
-from .chat import chat_completions
-from .openapi import openapi
-from .requests import ChatCompletionRequest
-from .routing import body_route, not_allowed, not_found, route
+from .http.routing import body_route, not_allowed, not_found, route
+from .routes import info
+from .routes.chat import chat_completions
+from .routes.openapi import openapi
+from .routes.service_routes import service_routes
 from .runtime import Runtime
-from .service_routes import service_routes
+from .schemas import ChatCompletionRequest
 from .settings import Settings
 
 __all__ = ["build_app", "routes"]

@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
-from .answers import Refused
+from .errors import HTTPError
 from .paths import data_folder
 from .settings import Settings
 
@@ -50,17 +50,17 @@ class Keys:
 
 
 def check_access(access: Access, headers: Mapping[str, str], keys: Keys) -> None:
-    """Raise `Refused` (401) unless the headers open a route of this class."""
+    """Raise `HTTPError` (401) unless the headers open a route of this class."""
     if access is Access.OPEN or not keys.enabled:
         return
     name = "x-api-key" if access is Access.API else "x-admin-key"
     wanted = "an API key" if access is Access.API else "an admin key"
-    invalid = Refused(401, f"Invalid {access.value} key")
+    invalid = HTTPError(401, f"Invalid {access.value} key")
     key = headers.get(name)
     if not key:
         authorization = headers.get("authorization")
         if not authorization:
-            raise Refused(401, f"Please provide {wanted}")
+            raise HTTPError(401, f"Please provide {wanted}")
         scheme, _, key = authorization.partition(" ")
         if scheme.lower() != "bearer" or not key or " " in key:
             raise invalid

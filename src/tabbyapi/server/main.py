@@ -27,13 +27,13 @@ from uvicorn.loops.auto import auto_loop_factory
 from .app import build_app
 from .auth import Keys, load_keys
 from .engine import EngineError
-from .gguf_header import NotAModelError
-from .models import ModelFile, open_model
+from .http.connection import protocol
+from .model_files.files import ModelFile, open_model
+from .model_files.gguf import NotAModelError
 from .overrides import PresetError
 from .paths import data_folder
 from .runtime import Runtime
 from .settings import Settings
-from .wire import protocol
 
 __all__ = ["ServeError", "serve"]
 

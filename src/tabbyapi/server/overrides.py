@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from .library import find
-from .requests import SamplerRequest
+from .model_files.folders import find
+from .schemas import SamplerRequest
 
 __all__ = ["PRESET_SUFFIXES", "Override", "Overrides", "PresetError", "read_preset"]
 

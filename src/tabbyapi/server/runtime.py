@@ -11,20 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .answers import Refused
+from .admission import Admission
 from .auth import Keys
-from .bodies import Bodies
 from .engine import Engine, EngineDied, EngineError, EngineSpec, Native
-from .gate import Gate
-from .gguf_header import read_token_types
-from .grammars import GrammarChecker
-from .library import TEMPLATE_SUFFIXES, find, find_gguf, find_projector
-from .models import ModelFile, open_model
+from .errors import HTTPError
+from .grammar.checker import GrammarChecker
+from .http.bodies import Bodies
+from .model_files.files import ModelFile, open_model
+from .model_files.folders import TEMPLATE_SUFFIXES, find, find_gguf, find_projector
+from .model_files.gguf import read_token_types
 from .overrides import Overrides, read_preset
+from .prompt.templates import PromptTemplate, TemplateError
 from .settings import Settings
-from .templates import PromptTemplate, TemplateError
 
-__all__ = ["Adapter", "LoadOptions", "Loaded", "LoadedEmbedding", "Runtime"]
+__all__ = ["Adapter", "LoadOptions", "LoadedEmbedding", "LoadedModel", "Runtime"]
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Adapter:
 
 
 @dataclass
-class Loaded:
+class LoadedModel:
     """A loaded model."""
 
     file: ModelFile
@@ -102,43 +102,43 @@ class Runtime:
     def __init__(self, settings: Settings, keys: Keys) -> None:
         self.settings = settings
         self.keys = keys
-        self.loaded: Loaded | None = None
+        self.loaded: LoadedModel | None = None
         self.embedding: LoadedEmbedding | None = None
         self.overrides = Overrides()
         self.bodies = Bodies(max(settings.max_bodies_bytes, settings.max_body_bytes))
-        self.gate = Gate(settings.slots, settings.max_queue)
+        self.gate = Admission(settings.slots, settings.max_queue)
         self.grammars = GrammarChecker()
         self.issues: list[dict[str, str]] = []
         self.changing = asyncio.Lock()
         self.downloading: set[Path] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def model(self) -> Loaded:
-        """The loaded model, or `Refused` (503)."""
+    def model(self) -> LoadedModel:
+        """The loaded model, or `HTTPError` (503)."""
         if self.loaded is None:
-            raise Refused(503, "No models are currently loaded.")
+            raise HTTPError(503, "No models are currently loaded.")
         return self.loaded
 
     def embedding_model(self) -> LoadedEmbedding:
-        """The loaded embedding model, or `Refused` (503)."""
+        """The loaded embedding model, or `HTTPError` (503)."""
         if self.embedding is None:
-            raise Refused(503, "No embedding models are currently loaded.")
+            raise HTTPError(503, "No embedding models are currently loaded.")
         return self.embedding
 
-    async def native(self, loaded: Loaded, *, after: Native | None = None) -> Native:
-        """The engine's API, after a restart if one is going on; `Refused` (503) if it is gone.
+    async def native(self, loaded: LoadedModel, *, after: Native | None = None) -> Native:
+        """The engine's API, after a restart if one is going on; `HTTPError` (503) if it is gone.
 
         `after` is one that could not be reached, whose successor is meant.
         """
         try:
             return await loaded.engine.ready(after=after)
         except EngineError as error:
-            raise Refused(503, f"The model cannot answer: {error}") from None
+            raise HTTPError(503, f"The model cannot answer: {error}") from None
 
-    async def asked(self, loaded: Loaded, ask: Callable[[Native], Awaitable[T]]) -> T:
+    async def asked(self, loaded: LoadedModel, ask: Callable[[Native], Awaitable[T]]) -> T:
         """What the engine answers to a short question. If it dies, its successor is asked, once.
 
-        Raises `Refused` (503), `EngineDied` and `EngineRefusal`.
+        Raises `HTTPError` (503), `EngineDied` and `EngineRefusal`.
         """
         native = await self.native(loaded)
         try:
@@ -154,7 +154,9 @@ class Runtime:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def switch(self, path: Path, name: str, options: LoadOptions | None = None) -> Loaded:
+    async def switch(
+        self, path: Path, name: str, options: LoadOptions | None = None
+    ) -> LoadedModel:
         """The model of this name, loaded unless it is. One change at a time.
 
         The one there was is gone in any case, as the protocol has it. Raises `EngineError`,
@@ -168,7 +170,7 @@ class Runtime:
                 await self.unload()
                 return await self.load(open_model(path, name), options)
 
-    async def load(self, file: ModelFile, options: LoadOptions | None = None) -> Loaded:
+    async def load(self, file: ModelFile, options: LoadOptions | None = None) -> LoadedModel:
         """Load a model in place of the one there is. Raises `EngineError`, `TemplateError`."""
         options = options or LoadOptions()
         if options.on_progress is not None:
@@ -193,7 +195,7 @@ class Runtime:
         )
         await engine.start()
         props = await (await engine.ready()).get("/props")
-        self.loaded = Loaded(
+        self.loaded = LoadedModel(
             file=file,
             engine=engine,
             n_ctx=int(props["default_generation_settings"]["n_ctx"]),

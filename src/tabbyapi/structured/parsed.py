@@ -13,8 +13,8 @@ from .reading import PartialReader, read
 from .schema import schema_of
 
 if TYPE_CHECKING:
-    from ..async_streams import AsyncStream
-    from ..streams import Stream
+    from .._streaming.aio import AsyncStream
+    from .._streaming.sync import Stream
 
     ChatStream: TypeAlias = Stream[ChatCompletionStreamResponse, ChatCompletionResponse]
     AsyncChatStream: TypeAlias = AsyncStream[ChatCompletionStreamResponse, ChatCompletionResponse]

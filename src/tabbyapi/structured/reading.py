@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from ..errors import OutputError
-from .foreign import adapter, decode_custom
+from .pydantic_types import adapter, decode_custom
 from .schema import type_name
 
 __all__ = ["PartialReader", "read"]

@@ -17,9 +17,9 @@ import msgspec
 from msgspec import inspect as mi
 
 from ..errors import ValidationError
-from . import notes
-from .foreign import adapter
-from .portable import hoist, portable, string_format
+from . import annotations as notes
+from .normalize import hoist, portable, string_format
+from .pydantic_types import adapter
 
 __all__ = ["Schema", "schema_of", "schemas_of", "type_name"]
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import msgspec
 
 from ..errors import ValidationError
-from ..structured import notes
+from ..structured import annotations as notes
 from ..structured.schema import Schema, schemas_of
 
 __all__ = ["Parameter", "Tool", "tool_of"]

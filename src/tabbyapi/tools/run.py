@@ -9,17 +9,18 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..types import ChatCompletionRequest, ChatParams
+from ..types.chat import ChatCompletionResponse
 from .loop import PendingCall, ToolLoop, ToolResult, ToolRun
-
-if TYPE_CHECKING:
-    from ..services.chat import AsyncChat, Chat
 
 __all__ = ["RunParams", "run", "run_async"]
 
 T = TypeVar("T")
+Send: TypeAlias = Callable[[Any, Mapping[str, Any]], ChatCompletionResponse]
+AsyncSend: TypeAlias = Callable[[Any, Mapping[str, Any]], Awaitable[ChatCompletionResponse]]
+"""Asks the model once: messages and parameters in, its answer out."""
 Calls: TypeAlias = Sequence[PendingCall | ToolResult]
 
 
@@ -57,14 +58,14 @@ def _parts(
 
 
 def run(
-    chat: Chat, messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
+    send: Send, messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
 ) -> ToolRun:
     """`Chat.run`, which describes the arguments."""
     loop, options = _parts(messages, params)
     on_call, on_result = options["on_call"], options["on_result"]
     with loop.keeping():
         while not loop.done:
-            calls: Calls = loop.receive(chat.create(loop.messages, **loop.params))
+            calls: Calls = loop.receive(send(loop.messages, loop.params))
             if on_call is not None:
                 calls = [
                     call.declined()
@@ -83,14 +84,14 @@ def run(
 
 
 async def run_async(
-    chat: AsyncChat, messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
+    send: AsyncSend, messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
 ) -> ToolRun:
     """`AsyncChat.run`, which describes the arguments."""
     loop, options = _parts(messages, params)
     on_call, on_result = options["on_call"], options["on_result"]
     with loop.keeping():
         while not loop.done:
-            calls: Calls = loop.receive(await chat.create(loop.messages, **loop.params))
+            calls: Calls = loop.receive(await send(loop.messages, loop.params))
             if on_call is not None:
                 calls = [
                     call.declined()

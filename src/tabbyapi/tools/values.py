@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 import msgspec
 
 from ..errors import OutputError
-from ..structured.foreign import adapter, decode_custom
+from ..structured.pydantic_types import adapter, decode_custom
 from ..types import ChatMessageContent
 from .describe import Parameter, Tool
 

@@ -1,14 +1,9 @@
 """Wire types: what goes over the network, as msgspec Structs, and the parameters of requests.
 
-Both halves, client and server, use them. This package imports nothing else of the project.
-Types of the services beside chat are imported when they are first used. Annotations are not
-postponed in these modules: msgspec and typing would compile each of them, when it is imported.
+Both halves, client and server, use them. May import errors.py, and nothing else of the project.
+Annotations are not postponed in these modules: msgspec and typing would compile each of them,
+when it is imported.
 """
-
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from .chat import (
     ChatCompletionRespChoice,
@@ -20,7 +15,27 @@ from .chat import (
     TokenLogprob,
     TopLogprob,
 )
-from .limits import Limits
+from .completions import (
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionResponse,
+    CompletionStreamChoice,
+    CompletionStreamResponse,
+)
+from .embeddings import (
+    Embedding,
+    EmbeddingResponse,
+    EmbeddingUsage,
+)
+from .health import (
+    HealthIssue,
+    HealthStatus,
+)
+from .loras import (
+    LoraCard,
+    LoraLoadResponse,
+    LoraScaling,
+)
 from .messages import (
     ChatImageURL,
     ChatMessage,
@@ -35,49 +50,40 @@ from .messages import (
     tool,
     user,
 )
-from .params import CallOptions, ChatParams, GenerationParams
-from .requests import ChatCompletionRequest
-from .timeout import Timeout
-from .usage import UsageStats
-
-if TYPE_CHECKING:
-    from .completions import CompletionChoice as CompletionChoice
-    from .completions import CompletionLogprobs as CompletionLogprobs
-    from .completions import CompletionResponse as CompletionResponse
-    from .completions import CompletionStreamChoice as CompletionStreamChoice
-    from .completions import CompletionStreamResponse as CompletionStreamResponse
-    from .embeddings import Embedding as Embedding
-    from .embeddings import EmbeddingResponse as EmbeddingResponse
-    from .embeddings import EmbeddingUsage as EmbeddingUsage
-    from .health import HealthIssue as HealthIssue
-    from .health import HealthStatus as HealthStatus
-    from .loras import LoraCard as LoraCard
-    from .loras import LoraLoadResponse as LoraLoadResponse
-    from .loras import LoraScaling as LoraScaling
-    from .models import DownloadParams as DownloadParams
-    from .models import LoadEmbeddingParams as LoadEmbeddingParams
-    from .models import LoadParams as LoadParams
-    from .models import LoadProgress as LoadProgress
-    from .models import ModelCard as ModelCard
-    from .models import ModelParameters as ModelParameters
-    from .models import ServerProps as ServerProps
-    from .sampling import SamplerOverride as SamplerOverride
-    from .sampling import SamplerOverrides as SamplerOverrides
-    from .tokens import DecodeParams as DecodeParams
-    from .tokens import EncodeParams as EncodeParams
-
-_HOMES = {
-    "completions": "CompletionChoice CompletionLogprobs CompletionResponse "
-    "CompletionStreamChoice CompletionStreamResponse",
-    "embeddings": "Embedding EmbeddingResponse EmbeddingUsage",
-    "health": "HealthIssue HealthStatus",
-    "loras": "LoraCard LoraLoadResponse LoraScaling",
-    "models": "DownloadParams LoadEmbeddingParams LoadParams LoadProgress ModelCard "
-    "ModelParameters ServerProps",
-    "sampling": "SamplerOverride SamplerOverrides",
-    "tokens": "DecodeParams EncodeParams",
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+from .models import (
+    DownloadParams,
+    LoadEmbeddingParams,
+    LoadParams,
+    LoadProgress,
+    ModelCard,
+    ModelParameters,
+    ServerProps,
+)
+from .options import (
+    Limits,
+    Retry,
+    RetryPolicy,
+    Timeout,
+)
+from .params import (
+    CallOptions,
+    ChatParams,
+    GenerationParams,
+)
+from .requests import (
+    ChatCompletionRequest,
+)
+from .sampling import (
+    SamplerOverride,
+    SamplerOverrides,
+)
+from .tokens import (
+    DecodeParams,
+    EncodeParams,
+)
+from .usage import (
+    UsageStats,
+)
 
 __all__ = [
     "CallOptions",
@@ -92,12 +98,38 @@ __all__ = [
     "ChatMessageContent",
     "ChatMessageRole",
     "ChatParams",
+    "CompletionChoice",
+    "CompletionLogprobs",
+    "CompletionResponse",
+    "CompletionStreamChoice",
+    "CompletionStreamResponse",
     "ContentLike",
+    "DecodeParams",
     "Delta",
+    "DownloadParams",
+    "Embedding",
+    "EmbeddingResponse",
+    "EmbeddingUsage",
+    "EncodeParams",
     "FunctionCall",
     "GenerationParams",
+    "HealthIssue",
+    "HealthStatus",
     "Limits",
+    "LoadEmbeddingParams",
+    "LoadParams",
+    "LoadProgress",
+    "LoraCard",
+    "LoraLoadResponse",
+    "LoraScaling",
     "MessageLike",
+    "ModelCard",
+    "ModelParameters",
+    "Retry",
+    "RetryPolicy",
+    "SamplerOverride",
+    "SamplerOverrides",
+    "ServerProps",
     "Timeout",
     "TokenLogprob",
     "ToolCall",
@@ -107,18 +139,4 @@ __all__ = [
     "system",
     "tool",
     "user",
-    *_HOME_OF,
 ]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ is None, is not sent: an explicit null breaks the real server. Zero and False ar
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from .timeout import Timeout
+from .options import Timeout
 
 __all__ = ["CallOptions", "ChatParams", "GenerationParams"]
 

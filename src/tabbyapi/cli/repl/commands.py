@@ -11,23 +11,23 @@ from pathlib import Path
 
 import click
 
+from ..._services.chat import chat_call
 from ...errors import ModelNotLoadedError, ValidationError
-from ...services.chat import chat_call
 from ...types.messages import ContentLike, user
 from .. import sessions
 from ..inputs import attached
 from ..params import parse_parameter
 from .clipboard import put_on_clipboard
-from .room import Room
+from .session import ChatSession
 
-__all__ = ["COMMANDS", "Command", "Leave", "Refused", "perform"]
+__all__ = ["COMMANDS", "Command", "CommandError", "Leave", "perform"]
 
 
 class Leave(Exception):
     """The conversation is over."""
 
 
-class Refused(Exception):
+class CommandError(Exception):
     """A command could not be carried out; the message says why."""
 
 
@@ -44,7 +44,7 @@ class Command:
 
     usage: str
     help: str
-    run: Callable[[Room, str], ContentLike | None]
+    run: Callable[[ChatSession, str], ContentLike | None]
     takes: str = ""
 
     @property
@@ -52,7 +52,7 @@ class Command:
         return self.usage.split(" ")[0]
 
 
-def perform(room: Room, line: str) -> ContentLike | None:
+def perform(room: ChatSession, line: str) -> ContentLike | None:
     """Carries out a line that began with a slash; returns what is to be said next.
 
     Raises:
@@ -64,39 +64,41 @@ def perform(room: Room, line: str) -> ContentLike | None:
     command = COMMANDS.get(name)
     if command is None:
         close = get_close_matches(name, COMMANDS, n=1)
-        raise Refused(f"There is no /{name}" + (f"; /{close[0]}?" if close else "; see /help."))
+        raise CommandError(
+            f"There is no /{name}" + (f"; /{close[0]}?" if close else "; see /help.")
+        )
     try:
         return command.run(room, argument.strip())
     except (ValueError, click.UsageError) as error:
-        raise Refused(str(error)) from None
+        raise CommandError(str(error)) from None
 
 
-def _help(room: Room, _: str) -> None:
+def _help(room: ChatSession, _: str) -> None:
     width = max(len(command.usage) for command in COMMANDS.values())
     for command in COMMANDS.values():
         room.say(f"  /{command.usage:<{width}}  {command.help}")
     room.say("A turn that begins with a slash is written with two.")
 
 
-def _system(room: Room, text: str) -> None:
+def _system(room: ChatSession, text: str) -> None:
     if text:
         room.dialogue.instructions = "" if text == "-" else text
     room.say(f"System: {room.dialogue.instructions or '(none)'}")
 
 
-def _image(room: Room, path: str) -> None:
+def _image(room: ChatSession, path: str) -> None:
     from ... import image
 
     room.pending.append(image(_path(path) if "://" not in path else path))
     room.say(f"{path} goes out with your next message.")
 
 
-def _file(room: Room, path: str) -> None:
+def _file(room: ChatSession, path: str) -> None:
     room.pending.append("\n\n" + attached(_path(path)))
     room.say(f"{path} goes out with your next message.")
 
 
-def _params(room: Room, text: str) -> None:
+def _params(room: ChatSession, text: str) -> None:
     params = dict(room.dialogue.params)
     for word in shlex.split(text):
         if word.endswith("="):
@@ -111,17 +113,17 @@ def _params(room: Room, text: str) -> None:
     room.say(" ".join(shown) or "Nothing is set: the server's defaults apply.")
 
 
-def _retry(room: Room, _: str) -> ContentLike:
+def _retry(room: ChatSession, _: str) -> ContentLike:
     said = room.dialogue.retake()
     if said is None:
-        raise Refused("There is nothing to try again.")
+        raise CommandError("There is nothing to try again.")
     return said
 
 
-def _edit(room: Room, _: str) -> None:
+def _edit(room: ChatSession, _: str) -> None:
     said = room.dialogue.retake()
     if said is None:
-        raise Refused("There is nothing to edit.")
+        raise CommandError("There is nothing to edit.")
     room.before_edit = room.pending
     if isinstance(said, str):
         room.draft = said
@@ -131,14 +133,14 @@ def _edit(room: Room, _: str) -> None:
         room.pending = list(rest) if room.draft else list(said)  # type: ignore[arg-type]
 
 
-def _undo(room: Room, _: str) -> None:
+def _undo(room: ChatSession, _: str) -> None:
     if room.dialogue.undo() is None:
-        raise Refused("There is nothing to undo.")
+        raise CommandError("There is nothing to undo.")
     room.save()
     room.say("The last turn is taken back.")
 
 
-def _clear(room: Room, _: str) -> None:
+def _clear(room: ChatSession, _: str) -> None:
     instructions = room.dialogue.instructions
     room.dialogue.messages = []
     room.dialogue.instructions = instructions
@@ -147,9 +149,9 @@ def _clear(room: Room, _: str) -> None:
     room.say("A new conversation.")
 
 
-def _save(room: Room, name: str) -> None:
+def _save(room: ChatSession, name: str) -> None:
     if not any(message.role == "user" for message in room.dialogue.messages):
-        raise Refused("Nothing has been said yet.")
+        raise CommandError("Nothing has been said yet.")
     if name:
         sessions.path_of(name)
         room.session = name
@@ -157,14 +159,16 @@ def _save(room: Room, name: str) -> None:
     room.say(f"Kept. Go on any time with: tabbyapi chat --session '{room.session}'")
 
 
-def _load(room: Room, name: str) -> None:
+def _load(room: ChatSession, name: str) -> None:
     if not name:
         known = sessions.names()
-        raise Refused("Conversations: " + ", ".join(known[:20]) if known else "There are none.")
+        raise CommandError(
+            "Conversations: " + ", ".join(known[:20]) if known else "There are none."
+        )
     room.resume(name)
 
 
-def _model(room: Room, name: str) -> None:
+def _model(room: ChatSession, name: str) -> None:
     models = room.dialogue.client.models
     if name:
         room.say(f"Loading {name} ...")
@@ -183,10 +187,10 @@ def _model(room: Room, name: str) -> None:
         room.say("Others: " + ", ".join(others) if others else "There are no others to load.")
 
 
-def _tokens(room: Room, _: str) -> None:
+def _tokens(room: ChatSession, _: str) -> None:
     usage = room.dialogue.last.usage if room.dialogue.last else None
     if usage is None:
-        raise Refused("Not known before the first answer.")
+        raise CommandError("Not known before the first answer.")
     of = f" of {room.context:,}" if room.context else ""
     room.say(
         f"{usage.total_tokens:,} tokens{of}: {usage.prompt_tokens:,} before the last answer, "
@@ -194,25 +198,25 @@ def _tokens(room: Room, _: str) -> None:
     )
 
 
-def _copy(room: Room, _: str) -> None:
+def _copy(room: ChatSession, _: str) -> None:
     last = room.dialogue.last
     if last is None or not last.text:
-        raise Refused("There is no answer to copy.")
+        raise CommandError("There is no answer to copy.")
     room.say(put_on_clipboard(last.text, room.write))
 
 
-def _think(room: Room, how: str) -> None:
+def _think(room: ChatSession, how: str) -> None:
     if how in ("show", "fold"):
         room.show_reasoning = how == "show"
         room.say("Reasoning will be shown." if room.show_reasoning else "Reasoning will be folded.")
         return
     last = room.dialogue.last
     if last is None or not last.reasoning:
-        raise Refused("The last answer came without reasoning. /think show keeps it unfolded.")
+        raise CommandError("The last answer came without reasoning. /think show keeps it unfolded.")
     room.say(last.reasoning.strip())
 
 
-def _quit(room: Room, _: str) -> None:
+def _quit(room: ChatSession, _: str) -> None:
     raise Leave
 
 

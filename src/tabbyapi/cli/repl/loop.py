@@ -8,12 +8,12 @@ from ...errors import ModelNotLoadedError, TabbyError, ValidationError
 from ...types.messages import ContentLike
 from .. import sessions
 from ..dialogue import Dialogue
-from ..failures import explain, warn
+from ..errors import explain, warn
 from .answer import describe_end, follow
-from .commands import Leave, Refused, perform
+from .commands import CommandError, Leave, perform
 from .keyboard import quiet, typed_ahead
 from .prompt import make_prompt
-from .room import Room
+from .session import ChatSession
 
 __all__ = ["talk"]
 
@@ -30,7 +30,7 @@ def talk(dialogue: Dialogue, *, resume: bool = False, session: str | None = None
         _turns(room, prompt)
 
 
-def _turns(room: Room, prompt: PromptSession[str]) -> None:
+def _turns(room: ChatSession, prompt: PromptSession[str]) -> None:
     room.say("Enter sends, Alt-Enter breaks the line, Ctrl-C stops an answer, /help says the rest.")
     leaving = False
     while True:
@@ -51,12 +51,12 @@ def _turns(room: Room, prompt: PromptSession[str]) -> None:
             return
 
 
-def _room(dialogue: Dialogue, *, resume: bool, session: str | None) -> Room:
+def _room(dialogue: Dialogue, *, resume: bool, session: str | None) -> ChatSession:
     if resume and session is None:
         session = sessions.latest()
         if session is None:
             raise ValidationError("there is no conversation to go on with yet", field="continue")
-    room = Room(dialogue, session or sessions.fresh_name(), flags=dict(dialogue.params))
+    room = ChatSession(dialogue, session or sessions.fresh_name(), flags=dict(dialogue.params))
     if session is not None and (resume or sessions.path_of(session).exists()):
         given = dialogue.instructions
         room.resume(session)
@@ -65,7 +65,7 @@ def _room(dialogue: Dialogue, *, resume: bool, session: str | None) -> Room:
     return room
 
 
-def _react(room: Room, text: str) -> None:
+def _react(room: ChatSession, text: str) -> None:
     """Does what a line asks for: a command, or a turn."""
     say: ContentLike | None = text
     if not text or (text.startswith("/") and not text.startswith("//")):
@@ -83,7 +83,7 @@ def _react(room: Room, text: str) -> None:
             say, room.pending = [say, *room.pending], []
         if say:
             _answer(room, say)
-    except Refused as refusal:
+    except CommandError as refusal:
         room.say(str(refusal))
     except ModelNotLoadedError as error:
         warn(f"Error: {explain(error)}")
@@ -92,7 +92,7 @@ def _react(room: Room, text: str) -> None:
         warn(f"Error: {explain(error)}")
 
 
-def _offer_models(room: Room) -> None:
+def _offer_models(room: ChatSession) -> None:
     """Lists the models that could answer; a number at the next prompt loads one."""
     try:
         room.offered = [card.id for card in room.dialogue.client.models.list()]
@@ -107,7 +107,7 @@ def _offer_models(room: Room) -> None:
         room.say("The server has no models at all.")
 
 
-def _answer(room: Room, content: ContentLike) -> None:
+def _answer(room: ChatSession, content: ContentLike) -> None:
     """Sends a turn and shows the answer; Ctrl-C stops it and keeps what came."""
     before = len(room.dialogue.messages)
     view = room.view()

@@ -16,12 +16,12 @@ from ...errors import TabbyError
 from .. import sessions
 from ..params import parameter_names
 from .commands import COMMANDS
-from .room import Room
+from .session import ChatSession
 
 __all__ = ["make_prompt"]
 
 
-def make_prompt(room: Room) -> PromptSession[str]:
+def make_prompt(room: ChatSession) -> PromptSession[str]:
     """Enter sends; Alt-Enter or Ctrl-J breaks the line; pasted lines stay lines."""
     history = sessions.data_folder() / "history"
     history.touch(mode=0o600)
@@ -40,7 +40,7 @@ def make_prompt(room: Room) -> PromptSession[str]:
     return session
 
 
-def _keys(room: Room) -> KeyBindings:
+def _keys(room: ChatSession) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -69,7 +69,7 @@ def _keys(room: Room) -> KeyBindings:
 class _Commands(Completer):
     """Commands by name, and what they take: paths, conversations, models, parameters."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: ChatSession) -> None:
         self._room = room
         self._models: list[str] | None = None
         self._paths = PathCompleter(expanduser=True)

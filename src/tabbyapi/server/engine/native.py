@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..mailbox import Mailbox
 from .completion import Completion, Flow, Take
 from .events import EngineDied, Event, refusal
 from .exchange import Exchange
+from .mailbox import Mailbox
 
 __all__ = ["Native"]
 

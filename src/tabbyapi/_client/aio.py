@@ -1,0 +1,165 @@
+"""`AsyncClient`: sends calls over the asyncio transport, and awaits the answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack
+
+from .._protocol.call import Call, StreamCall
+from .._transport.base import (
+    AsyncByteStream,
+    AsyncTransport,
+    is_event_stream,
+    read_body_async,
+)
+from .._transport.factory import async_transport_for
+from .._transport.request import Answer, Request
+from ..errors import TabbyError
+from .base import BaseClient
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from types import TracebackType
+
+    from .._services.auth import AsyncAuth
+    from .._services.chat import AsyncChat
+    from .._services.completions import AsyncCompletions
+    from .._services.embeddings import AsyncEmbeddings
+    from .._services.health import AsyncHealth
+    from .._services.lora import AsyncLora
+    from .._services.models import AsyncModels
+    from .._services.sampling import AsyncSampling
+    from .._services.templates import AsyncTemplates
+    from .._services.tokens import AsyncTokens
+    from .._streaming.aio import AsyncStream
+    from ..conversation import AsyncConversation
+    from ..conversation.settings import ConversationOptions
+    from ..tools.run import RunParams
+    from ..types.messages import ContentLike
+
+__all__ = ["AsyncClient"]
+
+C = TypeVar("C")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class AsyncClient(BaseClient):
+    """`Client`, for asyncio. Safe to use from many tasks.
+
+    The arguments are those of `Client`; `http_client` is an `aiohttp.ClientSession`, or an
+    object with the three verbs of `AsyncTransport`.
+    """
+
+    chat: AsyncChat
+    """Chat completions."""
+    completions: AsyncCompletions
+    """Text completions."""
+    embeddings: AsyncEmbeddings
+    """Vectors of texts."""
+    models: AsyncModels
+    """Listing, loading, unloading and downloading models."""
+    lora: AsyncLora
+    """LoRA adapters."""
+    templates: AsyncTemplates
+    """Chat templates."""
+    tokens: AsyncTokens
+    """Counting, encoding and decoding tokens."""
+    sampling: AsyncSampling
+    """Sampler overrides."""
+    health: AsyncHealth
+    """The server's health."""
+    auth: AsyncAuth
+    """What the client's key may do."""
+    _prefix: ClassVar[str] = "Async"
+    _transport: AsyncTransport
+
+    def _make_transport(self, given: Any) -> AsyncTransport:
+        return async_transport_for(self.base_url, given)
+
+    async def request(self, call: Call[T]) -> T:
+        """Sends a call and returns its result, trying again as the retry policy says.
+
+        Raises:
+            TabbyError: see `tabbyapi.errors`.
+        """
+        request = self._request_of(call)
+        attempt = 1
+        while True:
+            try:
+                return self._result(call, request, await self._transport.send(request))
+            except TabbyError as error:
+                wait = self._wait_after(call, error, attempt)
+            attempt += 1
+            await _pause(wait)
+
+    def open_stream(self, call: StreamCall[C, R]) -> AsyncStream[C, R]:
+        """A stream that sends its call when it is entered or awaited.
+
+        Raises:
+            TabbyError: then; see `tabbyapi.errors`.
+        """
+        from .._streaming.aio import AsyncStream  # asyncio is slow to import
+
+        request = self._request_of(call)
+
+        async def connect() -> tuple[AsyncByteStream | None, R | None]:
+            return await self._connect(call, request)
+
+        return AsyncStream(call, request.timeout, connect, self._limits.event)
+
+    async def _connect(
+        self, call: StreamCall[C, R], request: Request
+    ) -> tuple[AsyncByteStream | None, R | None]:
+        attempt = 1
+        while True:
+            try:
+                source = await self._transport.open(request)
+                if is_event_stream(source.status, source.headers):
+                    return source, None
+                body = await read_body_async(source, request)
+                answer = Answer(source.status, source.headers, body)
+                return None, self._result(call, request, answer)
+            except TabbyError as error:
+                wait = self._wait_after(call, error, attempt)
+            attempt += 1
+            await _pause(wait)
+
+    def conversation(
+        self, system: ContentLike | None = None, **options: Unpack[ConversationOptions]
+    ) -> AsyncConversation:
+        """A conversation that keeps its history; see `Client.conversation`. No request is made."""
+        from ..conversation import AsyncConversation
+
+        return AsyncConversation.begin(self, system, options)
+
+    def load_conversation(
+        self, path: str | PathLike[str], **changes: Unpack[RunParams]
+    ) -> AsyncConversation:
+        """A conversation that `save` wrote; see `Client.load_conversation`."""
+        from ..conversation import AsyncConversation
+
+        return AsyncConversation.load(path, self, **changes)
+
+    async def close(self) -> None:
+        """Close idle connections. The client cannot be used afterwards, nor can its copies."""
+        if self._close():
+            await self._transport.close()
+
+    aclose = close
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+async def _pause(seconds: float) -> None:
+    from asyncio import sleep  # asyncio is slow to import
+
+    await sleep(seconds)

@@ -1,0 +1,170 @@
+"""What both clients share: endpoint, policy, and how a call becomes a request.
+
+A client is open until `close`. Copies made by `with_options` use the connections of the client
+they were made from; they end with it, and closing one of them closes no connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, ClassVar, Self, TypeVar
+
+from .._protocol.call import Call, StreamCall
+from .._protocol.endpoint import Endpoint, as_limits, as_retry
+from .._protocol.responses import decode_answer, error_of_answer
+from .._transport import fork
+from .._transport.request import Answer, Request
+from ..errors import RequestError, TabbyError
+from ..types.options import Limits, Retry, Timeout
+
+__all__ = ["BaseClient"]
+
+T = TypeVar("T")
+
+
+class BaseClient:
+    """What both clients share."""
+
+    _prefix: ClassVar[str] = ""
+    """What the names of the service classes begin with."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        admin_key: str | None = None,
+        bearer_token: str | None = None,
+        timeout: Timeout | float | None = None,
+        retry: Retry | int | None = None,
+        headers: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        http_client: Any = None,
+    ) -> None:
+        self._endpoint = Endpoint(
+            base_url,
+            api_key=api_key,
+            admin_key=admin_key,
+            bearer_token=bearer_token,
+            headers=headers,
+            timeout=timeout,
+        )
+        self._retry: Retry = as_retry(retry)
+        self._limits = as_limits(limits)
+        self._transport = self._make_transport(http_client)
+        self._origin: BaseClient = self
+        self._closed = False
+        self._pid = fork.pid
+
+    def _make_transport(self, given: Any) -> Any:
+        raise NotImplementedError
+
+    @property
+    def base_url(self) -> str:
+        """The server's root."""
+        return self._endpoint.url
+
+    def with_options(
+        self,
+        *,
+        timeout: Timeout | float | None = None,
+        retry: Retry | int | None = None,
+        headers: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> Self:
+        """A copy with other options, over the same connections. It costs next to nothing.
+
+            client.with_options(timeout=5).health.check()
+
+        Args:
+            timeout, retry, limits: as for the client; what is not given stays.
+            headers: added to those of the client.
+
+        Raises:
+            ValidationError: an option that cannot be used.
+        """
+        other = copy(self)
+        for name in _SERVICES:
+            other.__dict__.pop(name, None)  # these belong to the client that made them
+        other._endpoint = self._endpoint.changed(timeout, headers)
+        if retry is not None:
+            other._retry = as_retry(retry)
+        if limits is not None:
+            other._limits = as_limits(limits)
+        return other
+
+    def __getattr__(self, name: str) -> Any:
+        """A service, imported and made when it is first used."""
+        home = _SERVICES.get(name)
+        if home is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        from importlib import import_module
+
+        module = import_module(f"tabbyapi._services.{name}")
+        service = getattr(module, self._prefix + home)(self)
+        self.__dict__[name] = service
+        return service
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *_SERVICES]
+
+    def _request_of(self, call: Call[Any]) -> Request:
+        if self._closed or self._origin._closed:
+            raise RequestError("this client is closed; make a new one", sent=False)
+        if self._pid != fork.pid:
+            raise RequestError(
+                "this client was made in another process, and its connections cannot be shared; "
+                "make a new client after fork",
+                sent=False,
+            )
+        endpoint = self._endpoint
+        timeout = endpoint.timeout_of(call)
+        patient = call.patient and not isinstance(call, StreamCall)
+        return Request(
+            call.method,
+            endpoint.url + call.path,
+            endpoint.headers(call),
+            call.body,
+            timeout,
+            None if patient else timeout.idle,
+            self._limits,
+        )
+
+    def _result(self, call: Call[T], request: Request, answer: Answer) -> T:
+        """What a complete answer means; raises the error it stands for."""
+        if answer.status == 200 or answer.status in call.accept:
+            kind = answer.headers.get("content-type", "")
+            return decode_answer(call, request.url, answer.status, kind, answer.body)
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        raise error_of_answer(call, request.url, answer.status, headers, answer.body)
+
+    def _wait_after(self, call: Call[Any], error: TabbyError, attempt: int) -> float:
+        """Seconds until the next try; raises the error if there is none."""
+        wait = self._retry.delay(error, attempt) if call.repeatable else None
+        if wait is None:
+            raise error
+        return wait
+
+    def _close(self) -> bool:
+        """Mark as closed. True for the first call on a client that owns its connections."""
+        was_open, self._closed = not self._closed, True
+        return was_open and self._origin is self
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._endpoint.url!r})"
+
+
+_SERVICES = {
+    "chat": "Chat",
+    "completions": "Completions",
+    "embeddings": "Embeddings",
+    "models": "Models",
+    "lora": "Lora",
+    "templates": "Templates",
+    "tokens": "Tokens",
+    "sampling": "Sampling",
+    "health": "Health",
+    "auth": "Auth",
+}
+"""Class of each service, by the name of its attribute and of its module in `_services`."""

@@ -1,0 +1,173 @@
+"""`Client`: sends calls over the blocking transport, and waits."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from .._protocol.call import Call, StreamCall
+from .._streaming.sync import Stream
+from .._transport.base import Transport, deadline_of, is_event_stream, read_body
+from .._transport.factory import transport_for
+from .._transport.request import Answer
+from ..errors import TabbyError
+from .base import BaseClient
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from types import TracebackType
+
+    from .._services.auth import Auth
+    from .._services.chat import Chat
+    from .._services.completions import Completions
+    from .._services.embeddings import Embeddings
+    from .._services.health import Health
+    from .._services.lora import Lora
+    from .._services.models import Models
+    from .._services.sampling import Sampling
+    from .._services.templates import Templates
+    from .._services.tokens import Tokens
+    from ..conversation import Conversation
+    from ..conversation.settings import ConversationOptions
+    from ..tools.run import RunParams
+    from ..types.messages import ContentLike
+
+__all__ = ["Client"]
+
+C = TypeVar("C")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Client(BaseClient):
+    """A client of a TabbyAPI server. Thread-safe; make a new one after fork.
+
+    Args:
+        base_url: the server's root, e.g. "http://localhost:5000"; a trailing `/` or `/v1` is
+            fine. Default: TABBY_API_ENDPOINT, then http://localhost:5000.
+        api_key: for ordinary routes. Default: TABBY_API_KEY.
+        admin_key: for admin routes, and for ordinary ones if there is no other. Default:
+            TABBY_ADMIN_KEY.
+        bearer_token: sent as `Authorization: Bearer` where none of the others applies.
+        timeout: seconds for a whole call, or a `Timeout`. Default: no limit on a healthy call.
+        retry: a `RetryPolicy`, a number of retries, or an object of one's own (see `Retry`).
+        headers: added to every request.
+        limits: how large an answer may be before it is given up, see `Limits`.
+        http_client: a `urllib3.PoolManager`, or an object with the three verbs of `Transport`.
+
+    Raises:
+        ValidationError: an argument that cannot be used.
+    """
+
+    chat: Chat
+    """Chat completions."""
+    completions: Completions
+    """Text completions."""
+    embeddings: Embeddings
+    """Vectors of texts."""
+    models: Models
+    """Listing, loading, unloading and downloading models."""
+    lora: Lora
+    """LoRA adapters."""
+    templates: Templates
+    """Chat templates."""
+    tokens: Tokens
+    """Counting, encoding and decoding tokens."""
+    sampling: Sampling
+    """Sampler overrides."""
+    health: Health
+    """The server's health."""
+    auth: Auth
+    """What the client's key may do."""
+    _transport: Transport
+
+    def _make_transport(self, given: Any) -> Transport:
+        return transport_for(self.base_url, given)
+
+    def request(self, call: Call[T]) -> T:
+        """Sends a call and returns its result, trying again as the retry policy says.
+
+        Raises:
+            TabbyError: see `tabbyapi.errors`.
+        """
+        request = self._request_of(call)
+        attempt = 1
+        while True:
+            try:
+                return self._result(call, request, self._transport.send(request))
+            except TabbyError as error:
+                wait = self._wait_after(call, error, attempt)
+            attempt += 1
+            time.sleep(wait)
+
+    def open_stream(self, call: StreamCall[C, R]) -> Stream[C, R]:
+        """Sends a call whose answer is a stream; returns once the server has accepted it.
+
+        Raises:
+            TabbyError: see `tabbyapi.errors`.
+        """
+        request = self._request_of(call)
+        attempt = 1
+        while True:
+            try:
+                source = self._transport.open(request)
+                if is_event_stream(source.status, source.headers):
+                    return Stream(call, request.timeout, source, max_event=self._limits.event)
+                body = read_body(source, request, deadline_of(request))
+                answer = Answer(source.status, source.headers, body)
+                return Stream(call, request.timeout, None, self._result(call, request, answer))
+            except TabbyError as error:
+                wait = self._wait_after(call, error, attempt)
+            attempt += 1
+            time.sleep(wait)
+
+    def conversation(
+        self, system: ContentLike | None = None, **options: Unpack[ConversationOptions]
+    ) -> Conversation:
+        """A conversation that keeps its history, and keeps it within the model's context.
+
+        Args:
+            system: the system message. It is sent with every request, whatever is left out.
+            options: see `ConversationOptions`: how the conversation behaves, and parameters of
+                every request, as for `client.chat.create` and `run`.
+
+        Raises:
+            ValidationError: an argument that cannot be used.
+        """
+        from ..conversation import Conversation
+
+        return Conversation.begin(self, system, options)
+
+    def load_conversation(
+        self, path: str | PathLike[str], **changes: Unpack[RunParams]
+    ) -> Conversation:
+        """A conversation that `save` wrote, to go on with.
+
+        Args:
+            path: the file.
+            changes: parameters that differ from the saved ones, e.g. `tools`, whose functions
+                no file can hold.
+
+        Raises:
+            ValidationError: the file is no saved conversation, or of a newer version.
+            OSError: it cannot be read.
+        """
+        from ..conversation import Conversation
+
+        return Conversation.load(path, self, **changes)
+
+    def close(self) -> None:
+        """Close idle connections. The client cannot be used afterwards, nor can its copies."""
+        if self._close():
+            self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Assembly of streams: chunks add up to the response of a plain call."""

@@ -1,0 +1,82 @@
+"""A call as a value: what to send, and how to read the answer. No I/O happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from ..errors import ValidationError
+from ..types.options import Timeout
+
+if TYPE_CHECKING:
+    from .stream import StreamDecoder
+
+__all__ = ["Auth", "Call", "StreamCall", "encode_body"]
+
+T = TypeVar("T")
+C = TypeVar("C")
+R = TypeVar("R")
+
+Auth = Literal["open", "api", "listing", "admin"]
+"""Class of a route: no key, an API key, an API key where an admin sees more, the admin key."""
+
+
+class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """One request and how to decode its answer.
+
+    Attributes:
+        method, path: e.g. "POST" and "/v1/chat/completions", relative to the server's root.
+        body: JSON text, or None.
+        decode: turns the body of a successful answer into the result.
+        auth: the route's class, which decides the key header.
+        accept: statuses beside 200 whose body `decode` understands.
+        timeout: limits of this call; None = the client's.
+        patient: True if the server may rightly stay silent until it is done (generating,
+            loading, downloading): `timeout.idle` is not applied then.
+        repeatable: False if the call must not be sent twice even when no answer came.
+    """
+
+    method: str
+    path: str
+    decode: Callable[[bytes], T]
+    body: bytes | None = None
+    auth: Auth = "api"
+    accept: tuple[int, ...] = ()
+    timeout: Timeout | float | None = None
+    patient: bool = False
+    repeatable: bool = True
+
+
+class StreamCall(Call[R], Generic[C, R], frozen=True, kw_only=True):
+    """A call answered by server-sent events: chunks `C`, assembled into `R`.
+
+    A server that has streaming switched off answers with plain JSON: `decode` reads it and
+    `as_chunk` makes it the one chunk of the stream.
+    """
+
+    decoder: Callable[[], StreamDecoder[C, R]]
+    as_chunk: Callable[[R], C]
+
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def encode_body(fields: Mapping[str, Any]) -> bytes:
+    """JSON of a request's fields.
+
+    Raises:
+        ValidationError: a value has no JSON form; the field is named.
+    """
+    try:
+        return _encode(fields)
+    except (TypeError, ValueError, msgspec.MsgspecError, UnicodeError) as error:
+        for name, value in fields.items():
+            try:
+                _encode(value)
+            except (TypeError, ValueError, msgspec.MsgspecError, UnicodeError):
+                raise ValidationError(
+                    f"{name} cannot be sent as JSON: {error}", field=name
+                ) from None
+        raise ValidationError(f"the request cannot be sent as JSON: {error}") from None

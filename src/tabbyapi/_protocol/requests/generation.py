@@ -1,0 +1,195 @@
+"""From parameters to the body of a generation request (chat and text completions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...errors import ValidationError
+from ...types.messages import ChatMessage
+from ...types.params import ChatParams, GenerationParams
+from ...types.requests import ChatCompletionRequest
+from .messages import wire_messages
+from .validate import RULES, checked_fields, refuse
+
+__all__ = ["chat_body", "generation_fields", "split_request"]
+
+_OPTIONS = {"timeout", "extra_body"}
+_CONSTRAINTS = ("json_schema", "regex_pattern", "grammar_string")
+_GENERATION = {
+    name: RULES[name]
+    for name in (GenerationParams.__required_keys__ | GenerationParams.__optional_keys__) - _OPTIONS
+}
+_CHAT = {
+    name: RULES[name]
+    for name in (ChatParams.__required_keys__ | ChatParams.__optional_keys__) - _OPTIONS
+}
+
+
+def split_request(
+    messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Messages and parameters of a request that may have been prepared as one value."""
+    if not isinstance(messages, ChatCompletionRequest):
+        return messages, params
+    prepared = {name: getattr(messages, name) for name in _CHAT}
+    given = {name: value for name, value in params.items() if value is not None}
+    return messages.messages, {**prepared, **given}
+
+
+def chat_body(
+    messages: Sequence[Any], params: Mapping[str, Any], *, stream: bool
+) -> dict[str, Any]:
+    """The JSON fields of `POST /v1/chat/completions`. Schemas and tools are dicts here.
+
+    Raises:
+        ValidationError: a field the server would refuse, ignore in silence, or fail on.
+    """
+    body: dict[str, Any] = {"messages": wire_messages(messages)}
+    fields = checked_fields(_without_options(params), _CHAT)
+    if "tools" in fields:
+        fields["tools"] = _tools(fields["tools"])
+    if "tool_choice" in fields:
+        _check_tool_choice(fields["tool_choice"], fields.get("tools"))
+    if fields.get("continue_final_message"):
+        _check_continuation(fields, messages)
+    return _finished(body, fields, params, stream)
+
+
+def generation_fields(
+    body: dict[str, Any], params: Mapping[str, Any], *, stream: bool
+) -> dict[str, Any]:
+    """The JSON fields of `POST /v1/completions`: `body` (the prompt) and the common parameters.
+
+    Raises:
+        ValidationError: as `chat_body`.
+    """
+    return _finished(body, checked_fields(_without_options(params), _GENERATION), params, stream)
+
+
+def _without_options(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name not in _OPTIONS}
+
+
+def _finished(
+    body: dict[str, Any], fields: dict[str, Any], params: Mapping[str, Any], stream: bool
+) -> dict[str, Any]:
+    _check_constraints(fields)
+    body.update(fields)
+    if stream:
+        body["stream"] = True
+    # Without this the server sends no usage, streamed or not.
+    body["stream_options"] = {"include_usage": True, **fields.get("stream_options", {})}
+    extra = params.get("extra_body")
+    if extra is not None:
+        if not isinstance(extra, Mapping):
+            raise refuse("extra_body", extra, "a dict")
+        body.update(extra)
+    return body
+
+
+def _check_constraints(fields: dict[str, Any]) -> None:
+    """Sees that a constraint the caller asked for reaches the engine."""
+    if "json_schema" in fields:
+        fields["json_schema"] = _schema(fields["json_schema"], "json_schema")
+    form = fields.get("response_format")
+    if form is not None:
+        fields["response_format"] = form = _response_format(form)
+    asked: list[str] = [n for n in _CONSTRAINTS if n in fields]
+    if form is not None and form["type"] != "text":
+        asked.append("response_format")
+    if len(asked) > 1:
+        raise ValidationError(
+            f"{' and '.join(asked)} are given together; the server would obey only one",
+            field=asked[1],
+        )
+
+
+def _response_format(form: Any) -> dict[str, Any]:
+    if not isinstance(form, Mapping):
+        raise refuse("response_format", form, "a JSON schema as a dict, or a Python type")
+    kind = form.get("type")
+    if kind == "json_object":  # TabbyAPI accepts the OpenAI spelling and ignores it
+        return {**form, "type": "json"}
+    if kind == "json_schema":
+        schema = form.get("json_schema")
+        if isinstance(schema, Mapping) and isinstance(schema.get("schema"), Mapping):
+            # The OpenAI wrapper is unwrapped by the server only if it has a name too.
+            schema = schema["schema"]
+        if schema is None:
+            raise ValidationError(
+                "response_format of type json_schema holds no json_schema",
+                field="response_format.json_schema",
+            )
+        return {**form, "json_schema": _schema(schema, "response_format.json_schema")}
+    if kind not in ("text", "json"):
+        raise refuse("response_format.type", kind, '"text", "json" or "json_schema"')
+    return dict(form)
+
+
+def _schema(value: Any, field: str) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise refuse(field, value, "a JSON schema as a dict, or a Python type")
+
+
+def _tools(tools: Any) -> list[Any]:
+    if isinstance(tools, str | Mapping) or not isinstance(tools, Sequence):
+        raise refuse("tools", tools, "a list of tools")
+    return [_tool(item, f"tools[{i}]") for i, item in enumerate(tools)]
+
+
+def _tool(item: Any, field: str) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise refuse(field, item, "a function or a dict")
+    function = item.get("function")
+    if item.get("type", "function") != "function" or not isinstance(function, Mapping):
+        raise ValidationError(
+            f'{field} must be {{"type": "function", "function": {{...}}}}', field=field
+        )
+    for name, kind in (("name", str), ("description", str), ("parameters", Mapping)):
+        if not isinstance(function.get(name), kind) or (name == "name" and not function[name]):
+            raise ValidationError(
+                f"{field}.function needs a {name}: the server refuses tools without name, "
+                "description and parameters",
+                field=f"{field}.function.{name}",
+            )
+    return {**item, "type": "function"}
+
+
+def _check_tool_choice(choice: Any, tools: list[Any] | None) -> None:
+    if isinstance(choice, str):
+        if choice not in ("none", "auto", "required"):
+            raise refuse(
+                "tool_choice",
+                choice,
+                '"none", "auto", "required", or {"type": "function", "function": {"name": ...}}',
+            )
+        if choice == "required" and not tools:
+            raise ValidationError("tool_choice is required, but there are no tools", field="tools")
+        return
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str):
+        raise refuse("tool_choice", choice, '{"type": "function", "function": {"name": ...}}')
+    known = [tool["function"]["name"] for tool in tools or []]
+    if name not in known:
+        raise refuse("tool_choice", name, f"the name of one of the tools ({', '.join(known)})")
+
+
+def _check_continuation(fields: dict[str, Any], messages: Sequence[Any]) -> None:
+    if fields.setdefault("add_generation_prompt", False):
+        raise ValidationError(
+            "continue_final_message continues the last message, so add_generation_prompt cannot "
+            "be True",
+            field="add_generation_prompt",
+        )
+    last = messages[-1]
+    content = last.content if isinstance(last, ChatMessage) else None
+    if isinstance(last, Mapping):
+        content = last.get("content")
+    if isinstance(last, ChatMessage | Mapping) and not content:
+        raise ValidationError(
+            "continue_final_message needs text in the last message to go on from",
+            field=f"messages[{len(messages) - 1}].content",
+        )

@@ -1,0 +1,60 @@
+"""What the client's key may do: `GET /v1/auth/permission`."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, cast
+
+import msgspec
+
+from .._protocol.call import Call
+from ..types.health import AuthPermission
+from .caller import AsyncCaller, Caller
+from .common import TimeoutLike
+
+__all__ = ["AsyncAuth", "Auth", "Permission"]
+
+Permission: TypeAlias = Literal["api", "admin"]
+
+_decode = msgspec.json.Decoder(AuthPermission).decode
+
+
+def _permission(body: bytes) -> Permission:
+    return cast(Permission, _decode(body).permission)
+
+
+def _permission_call(timeout: TimeoutLike) -> Call[Permission]:
+    return Call(
+        method="GET",
+        path="/v1/auth/permission",
+        decode=_permission,
+        auth="listing",
+        timeout=timeout,
+    )
+
+
+class Auth:
+    """What the client's key may do. `client.auth`."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def permission(self, *, timeout: TimeoutLike = None) -> Permission:
+        """What the best of the client's keys may do: "admin" or "api".
+
+        A server without authentication calls everyone an admin.
+
+        Raises:
+            AuthenticationError: no key, or a wrong one.
+        """
+        return self._client.request(_permission_call(timeout))
+
+
+class AsyncAuth:
+    """What the client's key may do. `client.auth` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def permission(self, *, timeout: TimeoutLike = None) -> Permission:
+        """What the best of the client's keys may do; see `Auth.permission`."""
+        return await self._client.request(_permission_call(timeout))

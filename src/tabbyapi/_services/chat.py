@@ -1,0 +1,249 @@
+"""Chat completions: `POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
+
+import msgspec
+
+from .._protocol.assembly.chat import chat_stream_decoder, chunk_of_response
+from .._protocol.call import Call, StreamCall, encode_body
+from .._protocol.requests.generation import chat_body, split_request
+from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
+from ..types.messages import MessageLike
+from ..types.params import ChatParams
+from ..types.requests import ChatCompletionRequest
+from .caller import AsyncCaller, Caller
+from .resolve_types import resolve_types
+
+if TYPE_CHECKING:
+    from .._streaming.aio import AsyncStream
+    from .._streaming.sync import Stream
+    from ..structured import AsyncParsedStream, Parsed, ParsedStream
+    from ..tools import ToolRun
+    from ..tools.run import RunParams
+
+__all__ = ["AsyncChat", "Chat", "MessagesLike", "chat_call", "chat_stream_call"]
+
+MessagesLike: TypeAlias = Sequence[MessageLike | msgspec.Raw] | ChatCompletionRequest
+"""Messages, or a whole request prepared before."""
+
+T = TypeVar("T")
+
+_PATH = "/v1/chat/completions"
+_decode_any = msgspec.json.Decoder(ChatCompletionResponse).decode
+
+
+def _decode(body: bytes) -> ChatCompletionResponse:
+    response = _decode_any(body)
+    if not response.choices:  # any JSON object decodes: every field has a default
+        raise ValueError("it holds no choices")
+    return response
+
+
+def _body(messages: MessagesLike, params: Mapping[str, Any], *, stream: bool) -> bytes:
+    given, fields = split_request(messages, params)
+    return encode_body(chat_body(given, resolve_types(fields), stream=stream))
+
+
+def chat_call(messages: MessagesLike, params: Mapping[str, Any]) -> Call[ChatCompletionResponse]:
+    """The call for one complete answer.
+
+    Raises:
+        ValidationError: something the server would refuse, ignore in silence, or fail on.
+    """
+    return Call(
+        method="POST",
+        path=_PATH,
+        body=_body(messages, params, stream=False),
+        decode=_decode,
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+def chat_stream_call(
+    messages: MessagesLike, params: Mapping[str, Any]
+) -> StreamCall[ChatCompletionStreamResponse, ChatCompletionResponse]:
+    """The call for a streamed answer.
+
+    Raises:
+        ValidationError: as `chat_call`.
+    """
+    return StreamCall(
+        method="POST",
+        path=_PATH,
+        body=_body(messages, params, stream=True),
+        decode=_decode,
+        decoder=chat_stream_decoder,
+        as_chunk=chunk_of_response,
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+class Chat:
+    """Multi-turn conversations with a model. `client.chat`."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def create(
+        self, messages: MessagesLike, **params: Unpack[ChatParams]
+    ) -> ChatCompletionResponse:
+        """One complete answer to a conversation.
+
+        Args:
+            messages: the conversation, oldest first: `system(...)`, `user(...)`, dicts. Or a
+                prepared `ChatCompletionRequest`, whose fields the other arguments override.
+            params: see `ChatParams`. What is not given is not sent.
+
+        Raises:
+            ValidationError: refused before sending.
+            APIError: the server said no; the subclass and `code` say how.
+            RequestError: no usable answer came.
+        """
+        return self._client.request(chat_call(messages, params))
+
+    def create_stream(
+        self, messages: MessagesLike, **params: Unpack[ChatParams]
+    ) -> Stream[ChatCompletionStreamResponse, ChatCompletionResponse]:
+        """The answer in chunks, as it is generated. Use it in a `with` block.
+
+        Arguments and errors are those of `create`; while it is read, the stream raises
+        `StreamError`s with what had arrived in `partial`.
+        """
+        return self._client.open_stream(chat_stream_call(messages, params))
+
+    # What builds on chat lives in the layers above, and is imported when it is first used.
+
+    @overload
+    def parse(
+        self, messages: MessagesLike, tp: type[T], **params: Unpack[ChatParams]
+    ) -> Parsed[T]: ...
+    @overload
+    def parse(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> Parsed[Any]: ...
+    def parse(self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]) -> Parsed[Any]:
+        """An answer of a Python type: `.value`, with its `.response`.
+
+        Args:
+            messages: as for `create`.
+            tp: msgspec Struct, dataclass, TypedDict, attrs class, pydantic model, enum, or a
+                union or container of them. Its schema constrains the answer.
+            params: as for `create`, without other constraints and `n`.
+
+        Raises:
+            OutputError: the answer was cut off, or is no value of that type.
+            ValidationError: the type has no JSON schema; otherwise as for `create`.
+        """
+        from ..structured.parsed import constrained, parsed
+
+        return parsed(self.create(messages, **constrained(tp, params)), tp)
+
+    @overload
+    def parse_stream(
+        self, messages: MessagesLike, tp: type[T], **params: Unpack[ChatParams]
+    ) -> ParsedStream[T]: ...
+    @overload
+    def parse_stream(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> ParsedStream[Any]: ...
+    def parse_stream(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> ParsedStream[Any]:
+        """The growing value of an answer, as it is generated; `.value` is the typed end.
+
+        Arguments and errors are those of `parse`. Use it in a `with` block.
+        """
+        from ..structured.parsed import ParsedStream, constrained
+
+        return ParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)
+
+    def run(self, messages: MessagesLike, **params: Unpack[RunParams]) -> ToolRun:
+        """Answers with the help of tools: calls them as the model asks, until it answers.
+
+        The calls of a round run at the same time, each in a thread (a single one without a
+        `call_timeout` in the caller's); `parallel_tool_calls=False` makes them one by one. What
+        goes wrong in a call (unknown tool, wrong arguments, an exception, too late) is told to
+        the model as its result.
+
+        Args:
+            messages: as for `create`.
+            params: as for `create`; `tools` are functions, sync or async. See `RunParams` for
+                those of the loop: `max_rounds`, `call_timeout`, `on_call`, `on_result`,
+                `raise_errors`.
+
+        Returns:
+            The answer as `.response` and `.text`, and all new messages as `.messages`.
+
+        Raises:
+            ToolLoopError: a call was cut off or unreadable, or the rounds are used up.
+            ValidationError: there are no tools, or one cannot be described; otherwise as for
+                `create`.
+        """
+        from ..tools.run import run
+
+        return run(lambda asked, own: self.create(asked, **own), messages, params)
+
+
+class AsyncChat:
+    """Multi-turn conversations with a model. `client.chat` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def create(
+        self, messages: MessagesLike, **params: Unpack[ChatParams]
+    ) -> ChatCompletionResponse:
+        """One complete answer; see `Chat.create`."""
+        return await self._client.request(chat_call(messages, params))
+
+    def create_stream(
+        self, messages: MessagesLike, **params: Unpack[ChatParams]
+    ) -> AsyncStream[ChatCompletionStreamResponse, ChatCompletionResponse]:
+        """The answer in chunks; see `Chat.create_stream`. Use it in an `async with` block."""
+        return self._client.open_stream(chat_stream_call(messages, params))
+
+    @overload
+    async def parse(
+        self, messages: MessagesLike, tp: type[T], **params: Unpack[ChatParams]
+    ) -> Parsed[T]: ...
+    @overload
+    async def parse(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> Parsed[Any]: ...
+    async def parse(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> Parsed[Any]:
+        """An answer of a Python type; see `Chat.parse`."""
+        from ..structured.parsed import constrained, parsed
+
+        return parsed(await self.create(messages, **constrained(tp, params)), tp)
+
+    @overload
+    def parse_stream(
+        self, messages: MessagesLike, tp: type[T], **params: Unpack[ChatParams]
+    ) -> AsyncParsedStream[T]: ...
+    @overload
+    def parse_stream(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> AsyncParsedStream[Any]: ...
+    def parse_stream(
+        self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
+    ) -> AsyncParsedStream[Any]:
+        """The growing value of an answer; see `Chat.parse_stream`."""
+        from ..structured.parsed import AsyncParsedStream, constrained
+
+        return AsyncParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)
+
+    async def run(self, messages: MessagesLike, **params: Unpack[RunParams]) -> ToolRun:
+        """Answers with the help of tools; see `Chat.run`. Hooks may be async too.
+
+        Async tools run in the caller's event loop, others in threads.
+        """
+        from ..tools.run import run_async
+
+        return await run_async(lambda asked, own: self.create(asked, **own), messages, params)

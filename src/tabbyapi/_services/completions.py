@@ -1,0 +1,134 @@
+"""Text completions: `POST /v1/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+import msgspec
+
+from .._protocol.assembly.completion import chunk_of_completion, completion_stream_decoder
+from .._protocol.call import Call, StreamCall, encode_body
+from .._protocol.requests.generation import generation_fields
+from .._protocol.requests.services import prompt_of
+from ..types.completions import CompletionResponse, CompletionStreamResponse
+from ..types.params import GenerationParams
+from .caller import AsyncCaller, Caller
+from .resolve_types import resolve_types
+
+if TYPE_CHECKING:
+    from .._streaming.aio import AsyncStream
+    from .._streaming.sync import Stream
+
+__all__ = ["AsyncCompletions", "Completions", "completion_call", "completion_stream_call"]
+
+_PATH = "/v1/completions"
+_NO_LIMIT = 1_000_000  # tokens; more than any context, and the server accepts that
+_decode = msgspec.json.Decoder(CompletionResponse).decode
+
+
+def _fields(
+    prompt: str | Sequence[str], params: Mapping[str, Any], *, stream: bool
+) -> dict[str, Any]:
+    return generation_fields({"prompt": prompt_of(prompt)}, resolve_types(params), stream=stream)
+
+
+def completion_call(
+    prompt: str | Sequence[str], params: Mapping[str, Any]
+) -> Call[CompletionResponse]:
+    """The call for complete texts.
+
+    Raises:
+        ValidationError: something the server would refuse, ignore in silence, or fail on.
+    """
+    return Call(
+        method="POST",
+        path=_PATH,
+        body=encode_body(_fields(prompt, params, stream=False)),
+        decode=_decode,
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+def completion_stream_call(
+    prompt: str | Sequence[str], params: Mapping[str, Any]
+) -> StreamCall[CompletionStreamResponse, CompletionResponse]:
+    """The call for streamed texts.
+
+    Raises:
+        ValidationError: as `completion_call`.
+    """
+    body = _fields(prompt, params, stream=True)
+    if not body.get("max_tokens"):
+        # A stream without max_tokens fails. 0 means "fill the context", but for the first
+        # choice only: choice i is given 5 * i tokens more.
+        several = body.get("n", 1) > 1 or (not isinstance(prompt, str) and len(prompt) > 1)
+        body["max_tokens"] = _NO_LIMIT if several else 0
+    return StreamCall(
+        method="POST",
+        path=_PATH,
+        body=encode_body(body),
+        decode=_decode,
+        decoder=completion_stream_decoder,
+        as_chunk=chunk_of_completion,
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+class Completions:
+    """Texts that go on from a prompt, without roles or a chat template. `client.completions`."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def create(
+        self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
+    ) -> CompletionResponse:
+        """Goes on from a prompt, or from each of several.
+
+        Args:
+            prompt: text, or a list of texts; token ids are not taken. Several prompts give `n`
+                choices each, in order: `response.texts` is as long as the list.
+            params: see `GenerationParams`. What is not given is not sent.
+
+        Raises:
+            ValidationError: refused before sending.
+            APIError: the server said no; the subclass and `code` say how.
+            RequestError: no usable answer came.
+        """
+        return self._client.request(completion_call(prompt, params))
+
+    def create_stream(
+        self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
+    ) -> Stream[CompletionStreamResponse, CompletionResponse]:
+        """The text in chunks, as it is generated. Use it in a `with` block.
+
+        Without `max_tokens` the rest of the context may be filled, as in `create`; the server
+        itself would fail. With several choices, `max_tokens` is exact for the first only: the
+        server gives choice i 5 * i tokens more.
+
+        Arguments and errors are those of `create`; while it is read, the stream raises
+        `StreamError`s with what had arrived in `partial`.
+        """
+        return self._client.open_stream(completion_stream_call(prompt, params))
+
+
+class AsyncCompletions:
+    """Texts that go on from a prompt. `client.completions` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def create(
+        self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
+    ) -> CompletionResponse:
+        """Goes on from a prompt, or from several; see `Completions.create`."""
+        return await self._client.request(completion_call(prompt, params))
+
+    def create_stream(
+        self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
+    ) -> AsyncStream[CompletionStreamResponse, CompletionResponse]:
+        """The text in chunks; see `Completions.create_stream`. Use it in an `async with` block."""
+        return self._client.open_stream(completion_stream_call(prompt, params))

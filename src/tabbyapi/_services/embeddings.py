@@ -1,0 +1,128 @@
+"""Embeddings: `POST /v1/embeddings`."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Unpack
+
+import msgspec
+
+from .._protocol.call import Call, encode_body
+from .._protocol.requests.rules import refuse, string
+from .._protocol.requests.services import body_of, embedding_input
+from ..types.embeddings import Embedding, EmbeddingResponse, EmbeddingUsage
+from ..types.params import CallOptions
+from .caller import AsyncCaller, Caller
+
+__all__ = ["AsyncEmbeddings", "EmbeddingParams", "Embeddings", "embedding_call"]
+
+
+class EmbeddingParams(CallOptions, total=False):
+    """How vectors are asked for."""
+
+    encoding_format: Literal["float", "base64"] | None
+    """How the numbers travel: as decimal text (the default), or as base64, which is a third of
+    the size. The result is the same: lists of floats.
+    """
+    model: str | None
+    """Ignored by TabbyAPI: the loaded embedding model answers."""
+
+
+class _Item(msgspec.Struct):
+    embedding: list[float] | str
+    index: int = 0
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Item]
+    model: str = ""
+    usage: EmbeddingUsage = msgspec.field(default_factory=EmbeddingUsage)
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def _decode(body: bytes) -> EmbeddingResponse:
+    answer = _decode_answer(body)
+    data = [Embedding(_floats(item.embedding), item.index) for item in answer.data]
+    data.sort(key=lambda item: item.index)
+    return EmbeddingResponse(data, answer.model, answer.usage)
+
+
+def _floats(value: list[float] | str) -> list[float]:
+    if not isinstance(value, str):
+        return value
+    floats = array("f")  # the server sends little-endian float32
+    floats.frombytes(base64.b64decode(value, validate=True))
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return floats.tolist()
+
+
+def _encoding(field: str, value: Any) -> Any:
+    if value not in ("float", "base64"):  # the server would take it for "float"
+        raise refuse(field, value, '"float" or "base64"')
+    return value
+
+
+def embedding_call(
+    texts: str | Sequence[str], params: Mapping[str, Any]
+) -> Call[EmbeddingResponse]:
+    """The call for the vectors of some texts.
+
+    Raises:
+        ValidationError: no text, something else than text, or an unknown encoding.
+    """
+    body = body_of(
+        {"input": embedding_input(texts)}, params, {"encoding_format": _encoding, "model": string}
+    )
+    return Call(
+        method="POST",
+        path="/v1/embeddings",
+        body=encode_body(body),
+        decode=_decode,
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+class Embeddings:
+    """Vectors of texts, from the loaded embedding model. `client.embeddings`."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def create(
+        self, input: str | Sequence[str], **params: Unpack[EmbeddingParams]
+    ) -> EmbeddingResponse:
+        """The vectors of one text, or of several.
+
+        `response.vectors` are lists of floats, `response.numpy()` is an array of them.
+
+        Args:
+            input: text, or a list of texts; token ids are not taken.
+            params: see `EmbeddingParams`.
+
+        Raises:
+            ValidationError: refused before sending.
+            ModelNotLoadedError: no embedding model is loaded: `client.models.load_embedding`.
+            APIError: the server said no.
+            RequestError: no usable answer came.
+        """
+        return self._client.request(embedding_call(input, params))
+
+
+class AsyncEmbeddings:
+    """Vectors of texts. `client.embeddings` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def create(
+        self, input: str | Sequence[str], **params: Unpack[EmbeddingParams]
+    ) -> EmbeddingResponse:
+        """The vectors of one text, or of several; see `Embeddings.create`."""
+        return await self._client.request(embedding_call(input, params))

@@ -1,0 +1,51 @@
+"""The server's health: `GET /health`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .._protocol.call import Call
+from ..types.health import HealthStatus
+from .caller import AsyncCaller, Caller
+from .common import TimeoutLike
+
+__all__ = ["AsyncHealth", "Health"]
+
+_decode = msgspec.json.Decoder(HealthStatus).decode
+
+
+def _check_call(timeout: TimeoutLike) -> Call[HealthStatus]:
+    return Call(
+        method="GET",
+        path="/health",
+        decode=_decode,
+        auth="open",
+        accept=(503,),  # unhealthy is an answer
+        timeout=timeout,
+    )
+
+
+class Health:
+    """Whether the server works. `client.health`. Needs no key."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def check(self, *, timeout: TimeoutLike = None) -> HealthStatus:
+        """The server's health. That it is bad is an answer too, not an error.
+
+        Raises:
+            RequestError: nobody answered, or something that is no TabbyAPI server.
+        """
+        return self._client.request(_check_call(timeout))
+
+
+class AsyncHealth:
+    """Whether the server works. `client.health` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def check(self, *, timeout: TimeoutLike = None) -> HealthStatus:
+        """The server's health; see `Health.check`."""
+        return await self._client.request(_check_call(timeout))

@@ -1,0 +1,161 @@
+"""LoRA adapters, which change a model's behaviour without replacing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, Unpack
+
+import msgspec
+
+from .._protocol.call import Call, encode_body
+from .._protocol.requests.rules import boolean
+from .._protocol.requests.services import body_of, lora_list
+from ..errors import InvalidRequestError
+from ..types.loras import LoraCard, LoraList, LoraLoadResponse, LoraScaling
+from ..types.params import CallOptions
+from .caller import AsyncCaller, Caller
+from .common import TimeoutLike, nothing
+
+__all__ = ["AsyncLora", "Lora", "LoraParams", "LorasLike", "lora_load_call"]
+
+LorasLike: TypeAlias = str | Mapping[str, float] | Sequence[str | LoraScaling | Mapping[str, Any]]
+"""A name, a dict of names and scalings, or a list of names or `LoraScaling`s."""
+
+Cards: TypeAlias = list[LoraCard]  # inside the classes, `list` is a method
+
+_LOAD = "/v1/lora/load"
+_list = msgspec.json.Decoder(LoraList).decode
+_loaded = msgspec.json.Decoder(LoraLoadResponse).decode
+
+
+class LoraParams(CallOptions, total=False):
+    """What a load takes beside the adapters."""
+
+    skip_queue: bool | None
+    """Meant to not wait for running requests."""
+
+
+def _cards(body: bytes) -> list[LoraCard]:
+    return _list(body).data
+
+
+def _load_answer(body: bytes) -> LoraLoadResponse:
+    """The answer, whose failures come under status 200."""
+    answer = _loaded(body)
+    if not answer.failure:
+        return answer
+    done = f"; loaded: {', '.join(answer.success)}" if answer.success else ""
+    raise InvalidRequestError(
+        f"the server did not load these adapters: {', '.join(answer.failure)}{done}",
+        status_code=200,
+        hint="client.lora.list() names those it has; TabbyAPI's current engine has no support "
+        "for LoRA and loads none",
+        method="POST",
+        url=_LOAD,
+    )
+
+
+def _lists(path: str, timeout: TimeoutLike, *, all_of_them: bool) -> Call[list[LoraCard]]:
+    return Call(
+        method="GET",
+        path=path,
+        decode=_cards,
+        auth="listing" if all_of_them else "api",
+        timeout=timeout,
+    )
+
+
+def lora_load_call(loras: LorasLike, params: Mapping[str, Any]) -> Call[LoraLoadResponse]:
+    """The call that loads adapters.
+
+    Raises:
+        ValidationError: no adapter, one twice, or a scaling that is no number.
+    """
+    return Call(
+        method="POST",
+        path=_LOAD,
+        body=encode_body(body_of({"loras": lora_list(loras)}, params, {"skip_queue": boolean})),
+        decode=_load_answer,
+        auth="admin",
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+def _unload_call(timeout: TimeoutLike) -> Call[None]:
+    return Call(
+        method="POST",
+        path="/v1/lora/unload",
+        decode=nothing,
+        auth="admin",
+        timeout=timeout,
+        patient=True,
+    )
+
+
+class Lora:
+    """Adapters of the loaded model. `client.lora`. Loading needs the admin key.
+
+    TabbyAPI's current engine has no support for LoRA: there, `load` always fails. The local
+    server loads adapters in GGUF format.
+    """
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def list(self, *, timeout: TimeoutLike = None) -> Cards:
+        """With the admin key: every adapter on the server. Otherwise the active ones."""
+        return self._client.request(_lists("/v1/loras", timeout, all_of_them=True))
+
+    def active(self, *, timeout: TimeoutLike = None) -> Cards:
+        """The adapters in use, with their `scaling`.
+
+        Raises:
+            ModelNotLoadedError: no model is loaded.
+        """
+        return self._client.request(_lists("/v1/lora", timeout, all_of_them=False))
+
+    def load(self, loras: LorasLike, **params: Unpack[LoraParams]) -> LoraLoadResponse:
+        """Puts adapters into use, in place of those that were.
+
+        Args:
+            loras: `"name"`, `["a", "b"]`, or with scalings `{"a": 0.5, "b": 1.0}`.
+            params: see `LoraParams`.
+
+        Raises:
+            ValidationError: refused before sending.
+            InvalidRequestError: some were not loaded (the server says so under status 200).
+            ModelNotLoadedError: no model is loaded.
+        """
+        return self._client.request(lora_load_call(loras, params))
+
+    def unload(self, *, timeout: TimeoutLike = None) -> None:
+        """Takes all adapters out of use.
+
+        Raises:
+            ModelNotLoadedError: no model is loaded.
+        """
+        self._client.request(_unload_call(timeout))
+
+
+class AsyncLora:
+    """Adapters of the loaded model. `client.lora` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def list(self, *, timeout: TimeoutLike = None) -> Cards:
+        """The adapters on the server; see `Lora.list`."""
+        return await self._client.request(_lists("/v1/loras", timeout, all_of_them=True))
+
+    async def active(self, *, timeout: TimeoutLike = None) -> Cards:
+        """The adapters in use; see `Lora.active`."""
+        return await self._client.request(_lists("/v1/lora", timeout, all_of_them=False))
+
+    async def load(self, loras: LorasLike, **params: Unpack[LoraParams]) -> LoraLoadResponse:
+        """Puts adapters into use; see `Lora.load`."""
+        return await self._client.request(lora_load_call(loras, params))
+
+    async def unload(self, *, timeout: TimeoutLike = None) -> None:
+        """Takes all adapters out of use; see `Lora.unload`."""
+        await self._client.request(_unload_call(timeout))

@@ -1,0 +1,309 @@
+"""Models: what there is, what is loaded, loading, unloading and downloading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+
+import msgspec
+
+from .._protocol.assembly.load import load_stream_decoder
+from .._protocol.call import Auth, Call, StreamCall, encode_body
+from .._protocol.requests.services import download_body, load_body, load_embedding_body
+from ..types.models import (
+    DownloadParams,
+    DownloadResponse,
+    LoadEmbeddingParams,
+    LoadParams,
+    LoadProgress,
+    ModelCard,
+    ModelList,
+    ServerProps,
+)
+from .caller import AsyncCaller, Caller
+from .common import TimeoutLike, nothing
+
+if TYPE_CHECKING:
+    from .._streaming.aio import AsyncStream
+    from .._streaming.sync import Stream
+
+__all__ = ["AsyncModels", "Models"]
+
+Cards: TypeAlias = list[ModelCard]  # inside the classes, `list` is a method
+
+_card = msgspec.json.Decoder(ModelCard).decode
+_props = msgspec.json.Decoder(ServerProps).decode
+_progress = msgspec.json.Decoder(LoadProgress).decode
+_list = msgspec.json.Decoder(ModelList).decode
+_download = msgspec.json.Decoder(DownloadResponse).decode
+
+
+def _cards(body: bytes) -> Cards:
+    return _list(body).data
+
+
+def _path(body: bytes) -> str:
+    return _download(body).download_path
+
+
+def _same(step: LoadProgress) -> LoadProgress:
+    return step
+
+
+def list_call(path: str, timeout: TimeoutLike) -> Call[list[ModelCard]]:
+    """The call for a list of models."""
+    return _get(path, _cards, timeout, "listing")
+
+
+def card_call(path: str, timeout: TimeoutLike) -> Call[ModelCard]:
+    """The call for a loaded model's card."""
+    return _get(path, _card, timeout, "api")
+
+
+def props_call(timeout: TimeoutLike) -> Call[ServerProps]:
+    """The call for `GET /props`."""
+    return _get("/props", _props, timeout, "api")
+
+
+def _get(path: str, decode: Callable[[bytes], Any], timeout: TimeoutLike, auth: Auth) -> Call[Any]:
+    return Call(method="GET", path=path, decode=decode, auth=auth, timeout=timeout)
+
+
+def load_call(model_name: str, params: Mapping[str, Any]) -> StreamCall[LoadProgress, LoadProgress]:
+    """The call that loads a model; its answer is always a stream.
+
+    Raises:
+        ValidationError: no name, or a parameter out of its range.
+    """
+    return StreamCall(
+        method="POST",
+        path="/v1/model/load",
+        body=encode_body(load_body(model_name, params)),
+        decode=_progress,
+        decoder=load_stream_decoder,
+        as_chunk=_same,
+        auth="admin",
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+def load_embedding_call(model_name: str, params: Mapping[str, Any]) -> Call[LoadProgress]:
+    """The call that loads an embedding model; its answer is plain JSON."""
+    return Call(
+        method="POST",
+        path="/v1/model/embedding/load",
+        body=encode_body(load_embedding_body(model_name, params)),
+        decode=_progress,
+        auth="admin",
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+def unload_call(path: str, timeout: TimeoutLike) -> Call[None]:
+    """The call that unloads a model."""
+    return Call(method="POST", path=path, decode=nothing, auth="admin", timeout=timeout)
+
+
+def download_call(repo_id: str, params: Mapping[str, Any]) -> Call[str]:
+    """The call that downloads a repository.
+
+    Raises:
+        ValidationError: no repository, or a parameter that cannot be sent.
+    """
+    return Call(
+        method="POST",
+        path="/v1/download",
+        body=encode_body(download_body(repo_id, params)),
+        decode=_path,
+        auth="admin",
+        timeout=params.get("timeout"),
+        patient=True,
+    )
+
+
+class Models:
+    """The server's models. `client.models`. What changes the server needs the admin key."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def list(self, *, timeout: TimeoutLike = None) -> Cards:
+        """With the admin key: every model on the server. Otherwise the loaded one, or none.
+
+        Names that the server's owner made up for clients that insist on one come first. Which
+        one is loaded, only `get` tells.
+        """
+        return self._client.request(list_call("/v1/models", timeout))
+
+    def get(self, *, timeout: TimeoutLike = None) -> ModelCard:
+        """The loaded model, with its `parameters`.
+
+        Raises:
+            ModelNotLoadedError: none is loaded.
+        """
+        return self._client.request(card_call("/v1/model", timeout))
+
+    def props(self, *, timeout: TimeoutLike = None) -> ServerProps:
+        """Slots, chat template and context length of the loaded model.
+
+        Raises:
+            ModelNotLoadedError: none is loaded.
+        """
+        return self._client.request(props_call(timeout))
+
+    def load(self, model_name: str, **params: Unpack[LoadParams]) -> LoadProgress:
+        """Loads a model in place of the loaded one, and waits until it can be used.
+
+        The server first lets running requests finish. If the model is loaded already, this
+        returns at once. There is no way to stop a load: leaving does not.
+
+        Args:
+            model_name: one of `list()`.
+            params: see `LoadParams`.
+
+        Returns:
+            The last step, whose `complete` is True.
+
+        Raises:
+            ValidationError: refused before sending.
+            InvalidRequestError: there is no such model; the loaded one stays.
+            StreamError: loading failed. The model that was loaded before is gone then.
+            PermissionDeniedError: this needs the admin key.
+        """
+        with self.load_stream(model_name, **params) as stream:
+            return stream.until_done()
+
+    def load_stream(
+        self, model_name: str, **params: Unpack[LoadParams]
+    ) -> Stream[LoadProgress, LoadProgress]:
+        """`load`, step by step. Use it in a `with` block; the errors are those of `load`.
+
+        A model may come in parts (draft, vision, model), each with steps from 1 to `modules`
+        and a "finished" of its own; the load is done when the stream ends without an error.
+        """
+        return self._client.open_stream(load_call(model_name, params))
+
+    def unload(self, *, timeout: TimeoutLike = None) -> None:
+        """Unloads the model at once.
+
+        Running requests are cut short: plain ones return what they have, with an `eos_reason`
+        of None; streams fall silent until their `timeout.idle`.
+
+        Raises:
+            ModelNotLoadedError: none is loaded.
+        """
+        self._client.request(unload_call("/v1/model/unload", timeout))
+
+    def list_draft(self, *, timeout: TimeoutLike = None) -> Cards:
+        """As `list`, for draft models."""
+        return self._client.request(list_call("/v1/model/draft/list", timeout))
+
+    def list_embedding(self, *, timeout: TimeoutLike = None) -> Cards:
+        """As `list`, for embedding models."""
+        return self._client.request(list_call("/v1/model/embedding/list", timeout))
+
+    def get_embedding(self, *, timeout: TimeoutLike = None) -> ModelCard:
+        """The loaded embedding model.
+
+        Raises:
+            ModelNotLoadedError: none is loaded.
+        """
+        return self._client.request(card_call("/v1/model/embedding", timeout))
+
+    def load_embedding(
+        self, model_name: str, **params: Unpack[LoadEmbeddingParams]
+    ) -> LoadProgress:
+        """Loads an embedding model beside the other one, and waits until it can be used.
+
+        Raises:
+            InvalidRequestError: there is no such model, it is loaded already, or the server was
+                installed without support for embeddings.
+        """
+        return self._client.request(load_embedding_call(model_name, params))
+
+    def unload_embedding(self, *, timeout: TimeoutLike = None) -> None:
+        """Unloads the embedding model.
+
+        Raises:
+            ModelNotLoadedError: none is loaded.
+        """
+        self._client.request(unload_call("/v1/model/embedding/unload", timeout))
+
+    def download(self, repo_id: str, **params: Unpack[DownloadParams]) -> str:
+        """Makes the server download a repository of a hub, and waits until it is there.
+
+        The server says nothing meanwhile. Leaving stops the download and removes its files.
+
+        Args:
+            repo_id: "owner/name".
+            params: see `DownloadParams`.
+
+        Returns:
+            The folder on the server.
+
+        Raises:
+            InvalidRequestError: the download failed, in the server's words.
+        """
+        return self._client.request(download_call(repo_id, params))
+
+
+class AsyncModels:
+    """The server's models. `client.models` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def list(self, *, timeout: TimeoutLike = None) -> Cards:
+        """The models on the server; see `Models.list`."""
+        return await self._client.request(list_call("/v1/models", timeout))
+
+    async def get(self, *, timeout: TimeoutLike = None) -> ModelCard:
+        """The loaded model; see `Models.get`."""
+        return await self._client.request(card_call("/v1/model", timeout))
+
+    async def props(self, *, timeout: TimeoutLike = None) -> ServerProps:
+        """Slots, chat template and context length; see `Models.props`."""
+        return await self._client.request(props_call(timeout))
+
+    async def load(self, model_name: str, **params: Unpack[LoadParams]) -> LoadProgress:
+        """Loads a model and waits until it can be used; see `Models.load`."""
+        async with self.load_stream(model_name, **params) as stream:
+            return await stream.until_done()
+
+    def load_stream(
+        self, model_name: str, **params: Unpack[LoadParams]
+    ) -> AsyncStream[LoadProgress, LoadProgress]:
+        """`load`, step by step; see `Models.load_stream`. Use it in an `async with` block."""
+        return self._client.open_stream(load_call(model_name, params))
+
+    async def unload(self, *, timeout: TimeoutLike = None) -> None:
+        """Unloads the model at once; see `Models.unload`."""
+        await self._client.request(unload_call("/v1/model/unload", timeout))
+
+    async def list_draft(self, *, timeout: TimeoutLike = None) -> Cards:
+        """As `list`, for draft models."""
+        return await self._client.request(list_call("/v1/model/draft/list", timeout))
+
+    async def list_embedding(self, *, timeout: TimeoutLike = None) -> Cards:
+        """As `list`, for embedding models."""
+        return await self._client.request(list_call("/v1/model/embedding/list", timeout))
+
+    async def get_embedding(self, *, timeout: TimeoutLike = None) -> ModelCard:
+        """The loaded embedding model; see `Models.get_embedding`."""
+        return await self._client.request(card_call("/v1/model/embedding", timeout))
+
+    async def load_embedding(
+        self, model_name: str, **params: Unpack[LoadEmbeddingParams]
+    ) -> LoadProgress:
+        """Loads an embedding model beside the other one; see `Models.load_embedding`."""
+        return await self._client.request(load_embedding_call(model_name, params))
+
+    async def unload_embedding(self, *, timeout: TimeoutLike = None) -> None:
+        """Unloads the embedding model; see `Models.unload_embedding`."""
+        await self._client.request(unload_call("/v1/model/embedding/unload", timeout))
+
+    async def download(self, repo_id: str, **params: Unpack[DownloadParams]) -> str:
+        """Makes the server download a repository; see `Models.download`."""
+        return await self._client.request(download_call(repo_id, params))

@@ -1,0 +1,134 @@
+"""Chat templates: how messages become a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from .._protocol.call import Call, encode_body
+from .._protocol.requests.services import name_of
+from ..errors import InvalidRequestError
+from ..types.templates import TemplateList
+from .caller import AsyncCaller, Caller
+from .common import TimeoutLike, nothing
+
+__all__ = ["AsyncTemplates", "Templates", "template_switch_call"]
+
+Names: TypeAlias = list[str]  # inside the classes, `list` is a method
+
+_SWITCH = "/v1/template/switch"
+_list = msgspec.json.Decoder(TemplateList).decode
+_null = msgspec.json.Decoder(None).decode
+
+
+def _names(body: bytes) -> list[str]:
+    return _list(body).data
+
+
+def _list_call(timeout: TimeoutLike) -> Call[list[str]]:
+    return Call(
+        method="GET",
+        path="/v1/templates",
+        decode=_names,
+        auth="listing",
+        timeout=timeout,
+    )
+
+
+def template_switch_call(name: str, timeout: TimeoutLike) -> Call[None]:
+    """The call that switches templates.
+
+    Raises:
+        ValidationError: no name.
+    """
+    return Call(
+        method="POST",
+        path=_SWITCH,
+        body=encode_body({"prompt_template_name": name_of("name", name)}),
+        decode=_switch_answer(name),
+        auth="admin",
+        accept=(500,),
+        timeout=timeout,
+    )
+
+
+def _switch_answer(name: str) -> Callable[[bytes], None]:
+    def decode(body: bytes) -> None:
+        if body != b"Internal Server Error":
+            _null(body)  # nothing else will do: it may be another failure with status 500
+            return
+        # What TabbyAPI answers to a name it does not know.
+        raise InvalidRequestError(
+            f"the server could not switch to the template {name!r}, most likely because it has "
+            "none of that name",
+            status_code=500,
+            hint="client.templates.list() with the admin key names those it has",
+            body=body.decode(),
+            method="POST",
+            url=_SWITCH,
+        )
+
+    return decode
+
+
+def _unload_call(timeout: TimeoutLike) -> Call[None]:
+    return Call(
+        method="POST",
+        path="/v1/template/unload",
+        decode=nothing,
+        auth="admin",
+        timeout=timeout,
+    )
+
+
+class Templates:
+    """The chat template of the loaded model. `client.templates`. Changes need the admin key."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def list(self, *, timeout: TimeoutLike = None) -> Names:
+        """With the admin key: the templates on the server. Otherwise the one in use, or none.
+
+        "from_tokenizer_config" is the one that came with the model; it is not in the first list.
+        """
+        return self._client.request(_list_call(timeout))
+
+    def switch(self, name: str, *, timeout: TimeoutLike = None) -> None:
+        """Uses another template from now on, for everyone.
+
+        Raises:
+            ValidationError: no name.
+            InvalidRequestError: there is no template of that name (TabbyAPI answers 500).
+            ModelNotLoadedError: no model is loaded.
+        """
+        self._client.request(template_switch_call(name, timeout))
+
+    def unload(self, *, timeout: TimeoutLike = None) -> None:
+        """Uses no template from now on: chat is refused until another is switched to.
+
+        Raises:
+            ModelNotLoadedError: no model is loaded.
+        """
+        self._client.request(_unload_call(timeout))
+
+
+class AsyncTemplates:
+    """The chat template of the loaded model. `client.templates` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def list(self, *, timeout: TimeoutLike = None) -> Names:
+        """The templates on the server; see `Templates.list`."""
+        return await self._client.request(_list_call(timeout))
+
+    async def switch(self, name: str, *, timeout: TimeoutLike = None) -> None:
+        """Uses another template; see `Templates.switch`."""
+        await self._client.request(template_switch_call(name, timeout))
+
+    async def unload(self, *, timeout: TimeoutLike = None) -> None:
+        """Uses no template; see `Templates.unload`."""
+        await self._client.request(_unload_call(timeout))

@@ -1,0 +1,119 @@
+"""Token ids of texts and messages, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, Unpack
+
+import msgspec
+
+from .._protocol.call import Call, encode_body
+from .._protocol.requests.rules import boolean
+from .._protocol.requests.services import body_of, text_or_messages, token_ids_of
+from ..types.messages import MessageLike
+from ..types.tokens import DecodeParams, EncodeParams, TokenDecodeResponse, TokenEncodeResponse
+from .caller import AsyncCaller, Caller
+
+__all__ = ["AsyncTokens", "TextOrMessages", "Tokens", "decode_call", "encode_call"]
+
+TextOrMessages: TypeAlias = str | Sequence[MessageLike]
+"""Text, or a conversation, which the server puts through its chat template first."""
+
+_encoded = msgspec.json.Decoder(TokenEncodeResponse).decode
+_decoded = msgspec.json.Decoder(TokenDecodeResponse).decode
+
+
+def _ids(body: bytes) -> list[int]:
+    return _encoded(body).tokens
+
+
+def _text(body: bytes) -> str:
+    return _decoded(body).text
+
+
+def encode_call(text: TextOrMessages, params: Mapping[str, Any]) -> Call[list[int]]:
+    """The call that takes a text apart.
+
+    Raises:
+        ValidationError: neither text nor messages, or a parameter that does not fit.
+    """
+    return Call(
+        method="POST",
+        path="/v1/token/encode",
+        body=encode_body(text_or_messages(text, params)),
+        decode=_ids,
+        timeout=params.get("timeout"),
+    )
+
+
+def decode_call(tokens: Iterable[int], params: Mapping[str, Any]) -> Call[str]:
+    """The call that puts tokens together.
+
+    Raises:
+        ValidationError: not token ids.
+    """
+    fixed = {"tokens": token_ids_of(tokens)}
+    return Call(
+        method="POST",
+        path="/v1/token/decode",
+        body=encode_body(body_of(fixed, params, {"decode_special_tokens": boolean})),
+        decode=_text,
+        timeout=params.get("timeout"),
+    )
+
+
+class Tokens:
+    """The loaded model's tokens. `client.tokens`."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client = client
+
+    def encode(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> list[int]:
+        """The token ids of a text, or of messages as the chat template writes them.
+
+        Messages are rendered *without* the opening of the assistant's turn, so a chat request
+        with them has a few tokens more.
+
+        Args:
+            text: text, or a list of messages.
+            params: see `EncodeParams`.
+
+        Raises:
+            ValidationError: refused before sending.
+            InvalidRequestError: messages, and the server has no chat template, or does not list
+                its API servers in its configuration.
+            ModelNotLoadedError: no model is loaded.
+        """
+        return self._client.request(encode_call(text, params))
+
+    def decode(self, tokens: Iterable[int], **params: Unpack[DecodeParams]) -> str:
+        """The text of token ids.
+
+        Raises:
+            ValidationError: not token ids.
+            ModelNotLoadedError: no model is loaded.
+        """
+        return self._client.request(decode_call(tokens, params))
+
+    def count(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> int:
+        """How many tokens a text, or messages, are. Arguments and errors are those of `encode`."""
+        return len(self.encode(text, **params))
+
+
+class AsyncTokens:
+    """The loaded model's tokens. `client.tokens` of an `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client = client
+
+    async def encode(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> list[int]:
+        """The token ids of a text, or of messages; see `Tokens.encode`."""
+        return await self._client.request(encode_call(text, params))
+
+    async def decode(self, tokens: Iterable[int], **params: Unpack[DecodeParams]) -> str:
+        """The text of token ids; see `Tokens.decode`."""
+        return await self._client.request(decode_call(tokens, params))
+
+    async def count(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> int:
+        """How many tokens a text, or messages, are; see `Tokens.count`."""
+        return len(await self.encode(text, **params))

@@ -1,0 +1,1 @@
+"""Constrained output: grammars made of schemas, checked before the engine sees them."""

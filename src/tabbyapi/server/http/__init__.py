@@ -1,0 +1,1 @@
+"""HTTP beneath the routes: connections, request bodies, server-sent events, routing."""

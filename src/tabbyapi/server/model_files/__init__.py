@@ -1,0 +1,1 @@
+"""Model files: finding, reading and downloading them."""

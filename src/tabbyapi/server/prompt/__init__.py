@@ -1,0 +1,1 @@
+"""From messages to the prompt: templates, their sandbox, and images."""

@@ -1,0 +1,109 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from ..errors import HTTPError
+from ..generation.chat_chunks import ChatChunks
+from ..generation.choices import Choice
+from ..generation.job import Budget
+from ..generation.jobs import make_job, with_seeds
+from ..generation.limits import check_limits
+from ..generation.reasoning import ReasoningSplitter, opens_reasoning
+from ..generation.respond import Answer, answer_stream, answer_whole
+from ..generation.sampling import alternatives
+from ..generation.toolcalls import ToolCallSplitter
+from ..grammar.constraints import constraint, forced_call, wants_json
+from ..http.sse import unless_gone
+from ..prompt.render import chat_prompt
+from ..prompt.timeout import with_timeout
+from ..prompt.vision import image_marker, placed_images, seen_images
+from ..runtime import Runtime
+from ..schemas import ChatCompletionRequest
+from .model_choice import chosen_model
+
+__all__ = ["chat_completions"]
+
+
+async def chat_completions(
+    request: Request, body: ChatCompletionRequest, runtime: Runtime
+) -> ASGIApp:
+    """Answer a chat request, streamed or whole."""
+    body = runtime.overrides.apply(body)
+    chat = await unless_gone(request.receive, _prepare(request, body, runtime))
+    if body.stream and runtime.settings.streaming:
+        return answer_stream(chat, ChatChunks(chat.id, chat.loaded.file.name))
+    return await answer_whole(request, chat, lambda: _body(chat))
+
+
+def _body(chat: Answer[Choice]) -> dict[str, object]:
+    return {
+        "id": f"cmpl-{chat.id}",
+        "choices": [choice.message() for choice in chat.choices],
+        "created": int(time.time()),
+        "model": chat.loaded.file.name,
+        "object": "chat.completion",
+        "usage": chat.usage(),
+    }
+
+
+async def _prepare(
+    request: Request, body: ChatCompletionRequest, runtime: Runtime
+) -> Answer[Choice]:
+    loaded = await chosen_model(request, body.model, runtime)
+    settings = runtime.settings
+    if loaded.template is None:
+        raise HTTPError(422, "Chat completions are disabled because a prompt template is not set.")
+    check_limits(body)
+    if len(body.messages) > settings.max_messages:
+        raise HTTPError(413, f"The request has more than {settings.max_messages:,} messages.")
+    urls = seen_images(body, loaded, settings)
+    marker = await image_marker(runtime, loaded) if urls else ""
+    render = partial(chat_prompt, bos=loaded.bos, eos=loaded.eos, image=marker)
+    text = await with_timeout(render, body, loaded.template)
+    start, end = settings.reasoning_start, settings.reasoning_end
+    splits = settings.reasoning == "on" or (settings.reasoning == "auto" and loaded.knows_reasoning)
+    inside = splits and opens_reasoning(text, start, end)
+    grammar = forced_call(body, after_reasoning=end if inside else "")
+    forced = grammar is not None
+    if grammar is None:
+        grammar = constraint(body, after_reasoning=end if inside else "")
+    budget = _budget(body, start, end, inside) if splits and grammar is None else None
+    images = await placed_images(urls, text.count(marker), settings) if urls else ()
+    job = await make_job(runtime, loaded, body, text, grammar=grammar, budget=budget, images=images)
+    # Markup inside of JSON is text that somebody wrote, no call.
+    parses = forced or (
+        not wants_json(body)
+        and body.tool_choice != "none"
+        and (
+            settings.tool_format in ("hermes", "qwen3_coder")
+            or (settings.tool_format == "auto" and loaded.knows_tools)
+        )
+    )
+    count = body.n or 1
+    choices = [
+        Choice(
+            index,
+            splitter=ReasoningSplitter(start, end, reasoning=inside) if splits else None,
+            tools=ToolCallSplitter() if parses else None,
+            logprobs=alternatives(body),
+        )
+        for index in range(count)
+    ]
+    jobs = with_seeds(job, count)
+    return Answer(runtime, loaded, "Chat completion", jobs, choices, body.wants_usage, uuid4().hex)
+
+
+def _budget(body: ChatCompletionRequest, start: str, end: str, inside: bool) -> Budget | None:
+    tokens = body.reasoning_budget_tokens
+    if tokens is None and body.reasoning is not None:
+        tokens = body.reasoning.max_tokens
+    if tokens is None or tokens < 0:
+        return None
+    return Budget(tokens, body.reasoning_budget_message or "", start, end, inside)
