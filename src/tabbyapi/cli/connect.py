@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from .errors import DEFAULT_ORIGIN, ORIGIN
 from .settings import find
 
 if TYPE_CHECKING:
@@ -25,14 +26,13 @@ if TYPE_CHECKING:
     from .._client.sync import Client
     from .credentials import KeyName
 
-__all__ = ["KEY_VARIABLES", "Server", "connected", "origin_of_address", "server_options"]
+__all__ = ["KEY_VARIABLES", "Server", "connected", "server_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 KEY_VARIABLES = {"api_key": "TABBY_API_KEY", "admin_key": "TABBY_ADMIN_KEY"}
 
 _HOST, _PORT = "localhost", 5000
-_DEFAULT = "the default, because there is no --url, no TABBY_API_ENDPOINT and none in the config"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Server:
     """
 
     url: str | None = None
-    origin: str = _DEFAULT
+    origin: str = DEFAULT_ORIGIN
     api_key: str | None = None
     admin_key: str | None = None
 
@@ -104,7 +104,7 @@ def server_options(function: F) -> F:
         *args: Any, url: str | None, api_key: str | None, admin_key: str | None, **kwargs: Any
     ) -> Any:
         server = Server(*_address(url), api_key, admin_key)
-        click.get_current_context().meta[__name__] = server
+        click.get_current_context().meta[ORIGIN] = server.origin
         return function(*args, server=server, **kwargs)
 
     return command  # type: ignore[return-value]
@@ -114,14 +114,7 @@ def _address(option: str | None) -> tuple[str | None, str]:
     if option:
         return option, "the one given with --url"
     found = find("url")
-    return (None, _DEFAULT) if found is None else (found.value, f"that of {found.origin}")
-
-
-def origin_of_address() -> str:
-    """Where the running command has its server's address from."""
-    context = click.get_current_context(silent=True)
-    server = context.meta.get(__name__) if context is not None else None
-    return server.origin if server is not None else _DEFAULT
+    return (None, DEFAULT_ORIGIN) if found is None else (found.value, f"that of {found.origin}")
 
 
 def _key_made_up_by_serve(url: str, name: KeyName) -> str | None:

@@ -24,9 +24,26 @@ from ..errors import (
     ValidationError,
 )
 
-__all__ = ["SERVER_ERROR", "UNREACHABLE", "USAGE", "explain", "report", "status_of", "warn"]
+__all__ = [
+    "DEFAULT_ORIGIN",
+    "ORIGIN",
+    "SERVER_ERROR",
+    "UNREACHABLE",
+    "USAGE",
+    "explain",
+    "report",
+    "status_of",
+    "warn",
+]
 
 SERVER_ERROR, USAGE, UNREACHABLE = 1, 2, 3
+
+ORIGIN = "tabbyapi.cli.origin"
+"""Where a command's context keeps, in words, what its server's address is from."""
+
+DEFAULT_ORIGIN = (
+    "the default, because there is no --url, no TABBY_API_ENDPOINT and none in the config"
+)
 
 
 def warn(text: str) -> None:
@@ -69,12 +86,12 @@ def explain(error: Exception) -> str:
 
 
 def _unreachable(error: ConnectError) -> str:
-    from .connect import origin_of_address
-
+    context = click.get_current_context(silent=True)
+    origin = context.meta.get(ORIGIN, DEFAULT_ORIGIN) if context else DEFAULT_ORIGIN
     what, _, _ = error.message.partition(". Is TabbyAPI")
     return (
         f"{what}.\n"
-        f"  The address is {origin_of_address()}.\n"
+        f"  The address is {origin}.\n"
         "  Say where your server is with --url http://HOST:PORT, or start one on this machine: "
         "tabbyapi serve"
     )
