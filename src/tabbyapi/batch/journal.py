@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterator
-from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
+from .._files import sync_folder
 from ..errors import ValidationError
 
 try:
@@ -253,7 +253,7 @@ class Journal:
             file.close()
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
         if fcntl is None:
             self._file = _opened(self._path)
         else:
@@ -302,11 +302,3 @@ def _lock(file: IO[bytes], path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise JournalError(f"another run is writing to {path}") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        with suppress(OSError):  # some network file systems cannot
-            os.fsync(handle)
-        os.close(handle)

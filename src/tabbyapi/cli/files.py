@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
+
+from .._files import replace_file
 
 __all__ = ["config_folder", "readable_by_others", "write_privately"]
 
@@ -17,22 +18,13 @@ def config_folder() -> Path:
 
 
 def write_privately(path: Path, content: str) -> None:
-    """Writes a file that only its owner can read; whole or not at all.
+    """Write a file that only its owner can read, whole or not at all.
 
     Raises:
         OSError: it cannot be written.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    replace_file(path, content, private=True)
 
 
 def readable_by_others(path: Path) -> bool:

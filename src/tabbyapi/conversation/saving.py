@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .._files import replace_file
 from ..errors import ValidationError
 from ..types.messages import ChatMessage
 from .entries import Entry, entry_of
@@ -70,18 +68,7 @@ def save(path: Path, settings: Settings, state: State) -> None:
         ledger=state.ledger,
     )
     data = msgspec.json.format(msgspec.json.encode(content), indent=1)
-    path = path.resolve()  # a link stays one: what it points to is replaced
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    replace_file(path, data)
 
 
 def load(path: Path) -> tuple[dict[str, Any], State]:
