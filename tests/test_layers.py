@@ -34,6 +34,22 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 # The server shares wire types and errors with the client, and nothing else.
 SERVER_MAY_IMPORT = {"server", "types", "errors", "_version", "_files"}
 
+# Inside the server, from the top.
+SERVER_LAYERS = [
+    "main",
+    "app",
+    "routes",
+    "generation",
+    "runtime",
+    "prompt grammar",
+    "models",
+    "overrides admission",
+    "schemas engine model_files http",
+    "auth",
+    "errors settings paths",
+]
+SERVER_LEVEL = {name: level for level, names in enumerate(SERVER_LAYERS) for name in names.split()}
+
 # Only these start or describe the server, inside functions.
 MAY_IMPORT_SERVER = {"cli", "local_server", "web", "ray", "testing", "pytest_plugin"}
 
@@ -107,6 +123,14 @@ def test_imports_run_downwards(name: str) -> None:
             assert top in MAY_IMPORT_SERVER, imported
         else:
             assert LEVEL[other] >= LEVEL[top], imported
+
+
+@pytest.mark.parametrize("name", [name for name in GRAPH if name.startswith("server.")])
+def test_imports_inside_the_server_run_downwards(name: str) -> None:
+    room = name.split(".")[1]
+    for imported in GRAPH[name]:
+        if imported.startswith("server.") and (other := imported.split(".")[1]) != room:
+            assert SERVER_LEVEL[other] > SERVER_LEVEL[room], imported
 
 
 def test_every_module_has_a_layer() -> None:

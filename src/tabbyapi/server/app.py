@@ -1,46 +1,49 @@
-"""Builds the ASGI application from settings: one table of routes."""
+"""Builds the ASGI application: the routes of all modules over one `Runtime`."""
 
 from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from .auth import Access, Keys
-from .http.routing import body_route, not_allowed, not_found, route
-from .routes import info
-from .routes.chat import chat_completions
-from .routes.openapi import openapi
-from .routes.service_routes import service_routes
+from .auth import Keys
+from .errors import json_answer
+from .http.routing import Served
+from .routes import (
+    chat,
+    completions,
+    downloads,
+    embeddings,
+    info,
+    loras,
+    model_load,
+    openapi,
+    sampling,
+    templates,
+    tokens,
+)
 from .runtime import Runtime
-from .schemas import ChatCompletionRequest
 from .settings import Settings
 
 __all__ = ["build_app", "routes"]
 
+_MODULES = (
+    *(info, openapi, chat, completions, tokens, embeddings),
+    *(model_load, downloads, loras, templates, sampling),
+)
+
 
 def routes(runtime: Runtime) -> list[BaseRoute]:
-    """Every route of the server."""
-    return [
-        route(runtime, "/health", info.health, access=Access.OPEN),
-        route(runtime, "/openapi.json", openapi, access=Access.OPEN),
-        route(runtime, "/.well-known/serviceinfo", info.service_info, access=Access.OPEN),
-        route(runtime, "/props", info.props, needs_model=True),
-        route(runtime, "/v1/auth/permission", info.auth_permission),
-        route(runtime, "/v1/models", info.model_list),
-        route(runtime, "/v1/model/list", info.model_list),
-        route(runtime, "/v1/model/draft/list", info.draft_list),
-        route(runtime, "/v1/model", info.current_model, needs_model=True),
-        body_route(runtime, "/v1/chat/completions", chat_completions, ChatCompletionRequest),
-        *service_routes(runtime),
-    ]
+    """All routes of the server, connected to its state."""
+    return [Served(endpoint, runtime) for module in _MODULES for endpoint in module.ROUTES]
 
 
 def build_app(settings: Settings, keys: Keys) -> Starlette:
-    """The application. Whoever runs it starts and unloads `app.state.runtime`."""
+    """The application. Start and close its `app.state.runtime` around serving."""
     runtime = Runtime(settings, keys)
-
     middleware = []
     if settings.cors_origins:
         middleware.append(
@@ -55,7 +58,16 @@ def build_app(settings: Settings, keys: Keys) -> Starlette:
     app = Starlette(
         routes=routes(runtime),
         middleware=middleware,
-        exception_handlers={404: not_found, 405: not_allowed},
+        exception_handlers={404: _not_found, 405: _not_allowed},
     )
     app.state.runtime = runtime
     return app
+
+
+async def _not_found(_: Request, __: Exception) -> Response:
+    return json_answer({"detail": "Not Found"}, 404)
+
+
+async def _not_allowed(_: Request, error: Exception) -> Response:
+    headers = getattr(error, "headers", None)  # the methods that are allowed
+    return json_answer({"detail": "Method Not Allowed"}, 405, headers)

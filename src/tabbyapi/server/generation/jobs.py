@@ -7,7 +7,8 @@ from dataclasses import replace
 from ..engine import EngineDied, EngineRefusal
 from ..errors import HTTPError, context_refused
 from ..grammar.checker import Grammar
-from ..runtime import LoadedModel, Runtime
+from ..models import LoadedModel
+from ..runtime import Runtime
 from ..schemas import GenerationRequest
 from .job import Budget, Job, MultimodalPrompt
 from .limits import check_limits
@@ -51,12 +52,12 @@ async def make_job(
         # A prompt that holds the BOS token itself must not get a second one.
         has_bos = bool(loaded.bos) and text.startswith(loaded.bos)
         if images:
-            bos = await runtime.asked(loaded, lambda native: native.tokenize(""))
+            bos = await loaded.ask(lambda native: native.tokenize(""))
             adds_bos = has_bos and bool(bos)
             text, prompt = text.removeprefix(loaded.bos) if adds_bos else text, []
         else:
-            prompt = await runtime.asked(
-                loaded, lambda native: native.tokenize(text, bos=add_bos and not has_bos)
+            prompt = await loaded.ask(
+                lambda native: native.tokenize(text, bos=add_bos and not has_bos)
             )
     except (EngineDied, EngineRefusal) as error:
         raise HTTPError(503, f"The prompt was not encoded: {error}") from None

@@ -16,7 +16,8 @@ from ..engine import EngineDied, EngineRefusal
 from ..errors import HTTPError, busy, context_refused, error_event, json_answer
 from ..http.connection import Outgoing
 from ..http.sse import DONE, EventStream, pings, unless_gone
-from ..runtime import LoadedModel, Runtime
+from ..models import LoadedModel
+from ..runtime import Runtime
 from .choices import usage
 from .job import Finish, Job, Sink, Step, TextDelta
 from .plain import generate
@@ -86,13 +87,13 @@ async def answer_whole(
     request: Request, answer: Answer[C], body: Callable[[], dict[str, object]]
 ) -> ASGIApp:
     """Generate everything, then answer with what `body` makes of it."""
-    gate = answer.runtime.gate
-    gate.enter()
+    admission = answer.runtime.admission
+    admission.enter()
     try:
         await unless_gone(request.receive, _generate_all(answer, _Whole(answer), _always_room))
         return json_answer(body())
     finally:
-        gate.leave()
+        admission.leave()
 
 
 def answer_stream(answer: Answer[C], writer: Writer[C]) -> ASGIApp:
@@ -104,9 +105,9 @@ def answer_stream(answer: Answer[C], writer: Writer[C]) -> ASGIApp:
             await _generate_all(answer, stream, outgoing.room)
         return stream.last
 
-    gate = answer.runtime.gate
-    gate.enter()
-    return EventStream(produce, on_close=gate.leave)
+    admission = answer.runtime.admission
+    admission.enter()
+    return EventStream(produce, on_close=admission.leave)
 
 
 # --------------------------------------------------------------------- where steps go
@@ -213,7 +214,7 @@ async def _generate_one(
     answer: Answer[C], index: int, taker: _StepTarget, room: Backpressure
 ) -> None:
     try:
-        async with answer.runtime.gate.slot:
+        async with answer.runtime.admission.slot:
             await _generate(answer, index, taker, room)
     except (EngineDied, EngineRefusal, HTTPError) as error:
         taker.fail(index, error)
@@ -233,7 +234,7 @@ async def _generate(answer: Answer[C], index: int, taker: _StepTarget, room: Bac
 
     outlet = Sink(put, room)
     while True:
-        native = await answer.runtime.native(answer.loaded, after=dead)
+        native = await answer.loaded.native(after=dead)
         try:
             await generate(native, answer.jobs[index], outlet)
             return

@@ -1,13 +1,14 @@
-"""From a path to a handler: the checks every route shares, in the order the protocol has them.
+"""From a path to a handler: the checks that all routes share, in the order of the protocol.
 
-The body must be JSON at all (422), then the key (401), then the loaded model where a route
-declares it (503), then the body's fields (422), and only then the handler.
+The body must be JSON at all (422), then the key (401), then the loaded model where the route needs
+one (503), then the body's fields (422), and only then the handler is called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -15,115 +16,153 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ..auth import Access, check_access
-from ..errors import ClientGone, HTTPError, json_answer
-from ..runtime import Runtime
-from .bodies import MISSING, located, read_json
+from ..auth import Access, Keys, check_access
+from ..errors import ClientGone, HTTPError
+from ..settings import Settings
+from .bodies import MISSING, Bodies, located, read_json
 
-__all__ = ["Served", "body_route", "route"]
+__all__ = ["Context", "Endpoint", "Served", "command", "get", "post"]
 
-Body = TypeVar("Body", bound=BaseModel)
+B = TypeVar("B", bound=BaseModel)
+C = TypeVar("C", bound="Context")
+
+_MISSING_BODY: dict[str, Any] = {
+    "type": "missing",
+    "loc": [],
+    "msg": "Field required",
+    "input": None,
+}
+
+
+class Context(Protocol):
+    """What the checks need, and what handlers are given."""
+
+    settings: Settings
+    keys: Keys
+    bodies: Bodies
+
+    def model(self) -> object:
+        """The loaded model; raises `HTTPError` (503) if there is none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A route as its module lists it: made by `get` or `post`, served by `Served`."""
+
+    method: str
+    path: str
+    handler: Callable[..., Awaitable[ASGIApp]]
+    body: type[BaseModel] | None
+    access: Access
+    needs_model: bool
+
+
+def get(
+    path: str,
+    handler: Callable[[Request, C], Awaitable[ASGIApp]],
+    *,
+    access: Access = Access.API,
+    needs_model: bool = False,
+) -> Endpoint:
+    """A GET route."""
+    return Endpoint(
+        method="GET",
+        path=path,
+        handler=handler,
+        body=None,
+        access=access,
+        needs_model=needs_model,
+    )
+
+
+def post(
+    path: str,
+    handler: Callable[[Request, B, C], Awaitable[ASGIApp]],
+    body: type[B],
+    *,
+    access: Access = Access.API,
+    needs_model: bool = False,
+) -> Endpoint:
+    """A POST route with a JSON body."""
+    return Endpoint(
+        method="POST",
+        path=path,
+        handler=handler,
+        body=body,
+        access=access,
+        needs_model=needs_model,
+    )
+
+
+def command(
+    path: str,
+    handler: Callable[[Request, C], Awaitable[ASGIApp]],
+    *,
+    needs_model: bool = False,
+) -> Endpoint:
+    """A POST route without a body, for admins."""
+    return Endpoint(
+        method="POST",
+        path=path,
+        handler=handler,
+        body=None,
+        access=Access.ADMIN,
+        needs_model=needs_model,
+    )
 
 
 class Served(Route):
-    """A route that knows how to describe itself."""
+    """An endpoint, connected to the state of a server.
 
-    access = Access.OPEN
-    body: type[BaseModel] | None = None
-    summary = ""
+    Attributes:
+        access: the class of keys that open it.
+        body: the model of its JSON body, or None.
+        summary: one line for the OpenAPI document.
+    """
 
-
-def route(
-    runtime: Runtime,
-    path: str,
-    handler: Callable[[Request, Runtime], Awaitable[ASGIApp]],
-    *,
-    access: Access = Access.API,
-    method: str = "GET",
-    needs_model: bool = False,
-) -> Route:
-    """A route without a body."""
-
-    async def work(request: Request) -> ASGIApp:
-        check_access(access, request.headers, runtime.keys)
-        if needs_model:
-            runtime.model()
-        return await handler(request, runtime)
-
-    return _route(path, method, work, access, handler.__doc__)
+    def __init__(self, endpoint: Endpoint, context: Context) -> None:
+        super().__init__(endpoint.path, _answering(endpoint, context), methods=[endpoint.method])
+        self.access, self.body = endpoint.access, endpoint.body
+        first = (endpoint.handler.__doc__ or "").strip().split("\n", 1)[0]
+        # Handlers' docstrings may begin with the route, which the document names anyway.
+        self.summary = first.rpartition("`: ")[2]
+        self.methods = {endpoint.method}  # Starlette adds HEAD, which TabbyAPI answers with 405
 
 
-def body_route(
-    runtime: Runtime,
-    path: str,
-    handler: Callable[[Request, Body, Runtime], Awaitable[ASGIApp]],
-    body: type[Body],
-    *,
-    access: Access = Access.API,
-    needs_model: bool = False,
-) -> Route:
-    """A POST route whose JSON body is a `body`."""
-    adapter: TypeAdapter[Body] = TypeAdapter(body)
+def _answering(endpoint: Endpoint, context: Context) -> Callable[[Request], Awaitable[Any]]:
+    """The handler with its checks in front, and refusals as answers."""
+    adapter: TypeAdapter[Any] | None = TypeAdapter(endpoint.body) if endpoint.body else None
 
-    async def work(request: Request) -> ASGIApp:
-        with runtime.bodies.hold() as hold:
-            return await answered(request, hold)
+    def authorize(request: Request) -> None:
+        check_access(endpoint.access, request.headers, context.keys)
 
-    async def answered(request: Request, hold: Callable[[int], None]) -> ASGIApp:
-        def authorize() -> None:
-            check_access(access, request.headers, runtime.keys)
+    async def without_body(request: Request) -> ASGIApp:
+        authorize(request)
+        if endpoint.needs_model:
+            context.model()
+        return await endpoint.handler(request, context)
 
-        value = await read_json(request, runtime.settings, authorize, hold)
-        authorize()
-        if needs_model:
-            runtime.model()
-        if value is MISSING or value is None:
-            missing: dict[str, Any] = {
-                "type": "missing",
-                "loc": [],
-                "msg": "Field required",
-                "input": None,
-            }
-            raise located([missing])
+    async def with_body(request: Request, adapter: TypeAdapter[Any]) -> ASGIApp:
+        with context.bodies.hold() as hold:
+            value = await read_json(request, context.settings, lambda: authorize(request), hold)
+            authorize(request)
+            if endpoint.needs_model:
+                context.model()
+            if value is MISSING or value is None:
+                raise located([_MISSING_BODY])
+            try:
+                parsed = adapter.validate_python(value, from_attributes=True)
+            except ValidationError as error:
+                raise located([dict(e) for e in error.errors(include_url=False)]) from None
+            return await endpoint.handler(request, parsed, context)
+
+    async def answer(request: Request) -> Any:
         try:
-            parsed = adapter.validate_python(value, from_attributes=True)
-        except ValidationError as error:
-            raise located([dict(e) for e in error.errors(include_url=False)]) from None
-        return await handler(request, parsed, runtime)
-
-    return _route(path, "POST", work, access, handler.__doc__, body)
-
-
-def _route(
-    path: str,
-    method: str,
-    work: Callable[[Request], Awaitable[ASGIApp]],
-    access: Access,
-    description: str | None,
-    body: type[BaseModel] | None = None,
-) -> Route:
-    async def endpoint(request: Request) -> Any:
-        try:
-            return await work(request)
+            return await (with_body(request, adapter) if adapter else without_body(request))
         except HTTPError as refused:
             return refused.answer()
         except (ClientGone, ClientDisconnect):
-            return Response(status_code=499)  # nobody is there to read it
+            return Response(status_code=499)  # the client has left, so no one reads it
 
-    made = Served(path, endpoint, methods=[method])
-    made.access, made.body = access, body
-    # Ours begin with the route; the description has that anyway.
-    made.summary = (description or "").strip().split("\n", 1)[0].rpartition("`: ")[2]
-    made.methods = {method}  # Starlette adds HEAD, which TabbyAPI answers with 405
-    return made
-
-
-async def not_found(_: Request, __: Exception) -> Response:
-    """404 as JSON."""
-    return json_answer({"detail": "Not Found"}, 404)
-
-
-async def not_allowed(request: Request, error: Exception) -> Response:
-    """405 as JSON, with the methods that are."""
-    headers = getattr(error, "headers", None)
-    return json_answer({"detail": "Method Not Allowed"}, 405, headers)
+    return answer

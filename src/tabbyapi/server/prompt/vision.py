@@ -6,7 +6,7 @@ from base64 import b64encode
 
 from ..engine import EngineDied, EngineRefusal
 from ..errors import HTTPError
-from ..runtime import LoadedModel, Runtime
+from ..models import LoadedModel
 from ..schemas import ChatCompletionRequest
 from ..settings import Settings
 from .render import image_urls
@@ -29,10 +29,10 @@ def seen_images(body: ChatCompletionRequest, loaded: LoadedModel, settings: Sett
     return []
 
 
-async def image_marker(runtime: Runtime, loaded: LoadedModel) -> str:
+async def image_marker(loaded: LoadedModel) -> str:
     """What stands for an image in a prompt. The engine makes it up anew at each start."""
     try:
-        props = await runtime.asked(loaded, lambda native: native.get("/props"))
+        props = await loaded.ask(lambda native: native.get("/props"))
     except (EngineDied, EngineRefusal) as error:
         raise HTTPError(503, f"The model cannot look at images: {error}") from None
     marker: str = props["media_marker"]

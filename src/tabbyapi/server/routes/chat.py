@@ -20,6 +20,7 @@ from ..generation.respond import Answer, answer_stream, answer_whole
 from ..generation.sampling import alternatives
 from ..generation.toolcalls import ToolCallSplitter
 from ..grammar.constraints import constraint, forced_call, wants_json
+from ..http.routing import post
 from ..http.sse import unless_gone
 from ..prompt.render import chat_prompt
 from ..prompt.timeout import with_timeout
@@ -28,7 +29,7 @@ from ..runtime import Runtime
 from ..schemas import ChatCompletionRequest
 from .model_choice import chosen_model
 
-__all__ = ["chat_completions"]
+__all__ = ["ROUTES"]
 
 
 async def chat_completions(
@@ -64,7 +65,7 @@ async def _prepare(
     if len(body.messages) > settings.max_messages:
         raise HTTPError(413, f"The request has more than {settings.max_messages:,} messages.")
     urls = seen_images(body, loaded, settings)
-    marker = await image_marker(runtime, loaded) if urls else ""
+    marker = await image_marker(loaded) if urls else ""
     render = partial(chat_prompt, bos=loaded.bos, eos=loaded.eos, image=marker)
     text = await with_timeout(render, body, loaded.template)
     start, end = settings.reasoning_start, settings.reasoning_end
@@ -107,3 +108,6 @@ def _budget(body: ChatCompletionRequest, start: str, end: str, inside: bool) -> 
     if tokens is None or tokens < 0:
         return None
     return Budget(tokens, body.reasoning_budget_message or "", start, end, inside)
+
+
+ROUTES = [post("/v1/chat/completions", chat_completions, ChatCompletionRequest)]

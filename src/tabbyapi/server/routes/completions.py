@@ -18,12 +18,13 @@ from ..generation.limits import MOST_CHOICES
 from ..generation.respond import Answer, answer_stream, answer_whole
 from ..generation.sampling import alternatives
 from ..grammar.constraints import constraint
+from ..http.routing import post
 from ..http.sse import unless_gone
 from ..runtime import Runtime
 from ..schemas import GenerationRequest
 from .model_choice import chosen_model
 
-__all__ = ["CompletionRequest", "completions"]
+__all__ = ["ROUTES"]
 
 _IMPOSSIBLE = -1000.0
 
@@ -187,3 +188,6 @@ class _TextChunks:
             body["usage"] = use
         body["model_name"] = self._model
         return b"data: " + spaced(body) + b"\r\n\r\n"
+
+
+ROUTES = [post("/v1/completions", completions, CompletionRequest)]

@@ -11,12 +11,14 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from ..auth import Access
 from ..errors import ClientGone, HTTPError, json_answer
+from ..http.routing import post
 from ..http.sse import unless_gone
 from ..model_files.hub import HubError, download
 from ..runtime import Runtime
 
-__all__ = ["DownloadRequest", "fetch"]
+__all__ = ["ROUTES"]
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _FOLDER = re.compile(r"[\w][\w.+ -]*")
@@ -73,3 +75,6 @@ async def fetch(request: Request, body: DownloadRequest, runtime: Runtime) -> AS
     finally:
         runtime.downloading.discard(target)
     return json_answer({"download_path": str(target)})
+
+
+ROUTES = [post("/v1/download", fetch, DownloadRequest, access=Access.ADMIN)]

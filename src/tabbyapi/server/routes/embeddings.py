@@ -14,25 +14,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from ..auth import permission
+from ..auth import Access, permission
 from ..engine import EngineDied, EngineError, EngineRefusal
 from ..errors import HTTPError, context_refused, json_answer
 from ..generation.jobs import LONGEST_TOKEN
+from ..http.routing import command, get, post
 from ..http.sse import unless_gone
 from ..model_files.folders import find_gguf, gguf_names
 from ..model_files.gguf import NotAModelError
 from ..runtime import Runtime
 from .info import model_card
 
-__all__ = [
-    "EmbeddingLoadRequest",
-    "EmbeddingsRequest",
-    "card",
-    "embeddings",
-    "listing",
-    "load",
-    "unload",
-]
+__all__ = ["ROUTES"]
 
 _MOST_INPUTS = 4096
 
@@ -64,7 +57,7 @@ class _Vectors(msgspec.Struct):
 
 async def embeddings(request: Request, body: EmbeddingsRequest, runtime: Runtime) -> ASGIApp:
     """`POST /v1/embeddings`: a vector for each text."""
-    model = runtime.embedding_model()
+    model = runtime.models.require_embedding()
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts or not all(texts):
         raise HTTPError(400, "There is nothing to embed: an input is empty.")
@@ -78,7 +71,7 @@ async def embeddings(request: Request, body: EmbeddingsRequest, runtime: Runtime
             f"than {model.engine.spec.n_ctx} tokens in any case"
         )
     form = "base64" if body.encoding_format == "base64" else "float"
-    runtime.gate.enter()
+    runtime.admission.enter()
     try:
         native = await model.engine.ready()
         payload = {"input": texts, "encoding_format": form}
@@ -90,7 +83,7 @@ async def embeddings(request: Request, body: EmbeddingsRequest, runtime: Runtime
     except (EngineDied, EngineError) as error:
         raise HTTPError(503, f"Embeddings aborted. The engine stopped: {error}") from None
     finally:
-        runtime.gate.leave()
+        runtime.admission.leave()
     return _answer(msgspec.json.decode(raw, type=_Vectors), model.file.name)
 
 
@@ -111,7 +104,7 @@ def _answer(vectors: _Vectors, name: str) -> Response:
 
 async def card(_: Request, runtime: Runtime) -> ASGIApp:
     """`GET /v1/model/embedding`."""
-    return json_answer(model_card(runtime.embedding_model().file.name))
+    return json_answer(model_card(runtime.models.require_embedding().file.name))
 
 
 async def listing(request: Request, runtime: Runtime) -> ASGIApp:
@@ -119,8 +112,8 @@ async def listing(request: Request, runtime: Runtime) -> ASGIApp:
     names: list[str] = []
     if permission(request.headers, runtime.keys) == "admin":
         names = gguf_names(runtime.settings.embeddings_folder)
-    elif runtime.embedding is not None:
-        names = [runtime.embedding.file.name]
+    elif runtime.models.embedding is not None:
+        names = [runtime.models.embedding.file.name]
     return json_answer({"object": "list", "data": [model_card(name) for name in names]})
 
 
@@ -136,10 +129,10 @@ async def load(_: Request, body: EmbeddingLoadRequest, runtime: Runtime) -> ASGI
         )
 
     async def work() -> None:
-        async with runtime.changing:
-            if runtime.embedding is not None and runtime.embedding.file.name == name:
+        async with runtime.models.changing:
+            if runtime.models.embedding is not None and runtime.models.embedding.file.name == name:
                 raise HTTPError(400, f'Embeddings model "{name}" is already loaded! Aborting.')
-            await runtime.load_embedding(path, name)
+            await runtime.models.load_embedding(path, name)
 
     try:
         await runtime.background(work())
@@ -151,7 +144,17 @@ async def load(_: Request, body: EmbeddingLoadRequest, runtime: Runtime) -> ASGI
 
 async def unload(_: Request, runtime: Runtime) -> ASGIApp:
     """`POST /v1/model/embedding/unload`; its memory is free when this is answered."""
-    async with runtime.changing:
-        runtime.embedding_model()
-        await runtime.unload_embedding()
+    async with runtime.models.changing:
+        runtime.models.require_embedding()
+        await runtime.models.unload_embedding()
     return json_answer(None)
+
+
+_BASE = "/v1/model/embedding"
+ROUTES = [
+    post("/v1/embeddings", embeddings, EmbeddingsRequest),
+    get(_BASE, card),
+    get(f"{_BASE}/list", listing),
+    post(f"{_BASE}/load", load, EmbeddingLoadRequest, access=Access.ADMIN),
+    command(f"{_BASE}/unload", unload),
+]

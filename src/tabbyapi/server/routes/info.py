@@ -8,28 +8,20 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..auth import permission
+from ..auth import Access, permission
 from ..errors import HTTPError, json_answer
+from ..http.routing import get
 from ..model_files.folders import gguf_names
 from ..runtime import Runtime
 
-__all__ = [
-    "auth_permission",
-    "current_model",
-    "draft_list",
-    "health",
-    "model_card",
-    "model_list",
-    "props",
-    "service_info",
-]
+__all__ = ["ROUTES", "model_card"]
 
 _SITE = "https://theroyallab.github.io/tabbyAPI"
 
 
 async def health(_: Request, runtime: Runtime) -> Response:
     """`GET /health`: unhealthy while a model is loaded whose engine does not run."""
-    loaded = runtime.loaded
+    loaded = runtime.models.loaded
     well = loaded is None or loaded.engine.running
     if well:
         return json_answer({"status": "healthy", "issues": []})
@@ -89,8 +81,8 @@ async def model_list(request: Request, runtime: Runtime) -> Response:
     names = list(runtime.settings.dummy_models)
     if level == "admin":
         names += gguf_names(runtime.settings.folder)
-    elif runtime.loaded is not None:
-        names.append(runtime.loaded.file.name)
+    elif runtime.models.loaded is not None:
+        names.append(runtime.models.loaded.file.name)
     return json_answer({"object": "list", "data": [model_card(name) for name in names]})
 
 
@@ -133,3 +125,15 @@ async def props(_: Request, runtime: Runtime) -> Response:
             "default_generation_settings": {"n_ctx": loaded.n_ctx},
         }
     )
+
+
+ROUTES = [
+    get("/health", health, access=Access.OPEN),
+    get("/.well-known/serviceinfo", service_info, access=Access.OPEN),
+    get("/props", props, needs_model=True),
+    get("/v1/auth/permission", auth_permission),
+    get("/v1/models", model_list),
+    get("/v1/model/list", model_list),
+    get("/v1/model/draft/list", draft_list),
+    get("/v1/model", current_model, needs_model=True),
+]

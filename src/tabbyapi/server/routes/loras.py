@@ -14,14 +14,16 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from ..auth import permission
+from ..auth import Access, permission
 from ..engine import EngineError
 from ..errors import HTTPError, json_answer
+from ..http.routing import command, get, post
 from ..model_files.folders import find_gguf, gguf_names
 from ..model_files.gguf import NotAModelError, read_header
-from ..runtime import Adapter, LoadedModel, Runtime
+from ..models import Adapter, LoadedModel
+from ..runtime import Runtime
 
-__all__ = ["LoraLoadRequest", "active", "listing", "load", "unload"]
+__all__ = ["ROUTES"]
 
 
 class LoraLoadInfo(BaseModel):
@@ -39,7 +41,7 @@ class LoraLoadRequest(BaseModel):
 async def listing(request: Request, runtime: Runtime) -> ASGIApp:
     """`GET /v1/loras`: the folder for an admin, those in use for anyone else."""
     if permission(request.headers, runtime.keys) != "admin":
-        return json_answer(_cards(runtime.loaded.adapters if runtime.loaded else {}))
+        return json_answer(_cards(loaded.adapters if (loaded := runtime.models.loaded) else {}))
     names = gguf_names(runtime.settings.loras_dir)
     return json_answer({"object": "list", "data": [_card(name, None) for name in names]})
 
@@ -57,7 +59,7 @@ async def load(_: Request, body: LoraLoadRequest, runtime: Runtime) -> ASGIApp:
 
 
 async def _load(body: LoraLoadRequest, runtime: Runtime) -> dict[str, list[str]]:
-    async with runtime.changing:
+    async with runtime.models.changing:
         loaded = runtime.model()
         wanted: dict[str, Adapter] = {}
         failure: list[str] = []
@@ -69,7 +71,9 @@ async def _load(body: LoraLoadRequest, runtime: Runtime) -> dict[str, list[str]]
             wanted[info.name] = Adapter(path, 1.0 if info.scaling is None else info.scaling)
         if wanted:
             try:
-                await runtime.use_adapters(loaded.adapters | wanted, wait=not body.skip_queue)
+                await runtime.models.use_adapters(
+                    loaded.adapters | wanted, wait=not body.skip_queue
+                )
             except EngineError as error:
                 runtime.report(f"LoRA adapters were not loaded: {error}")
                 failure += wanted
@@ -81,9 +85,9 @@ async def unload(_: Request, runtime: Runtime) -> ASGIApp:
     """`POST /v1/lora/unload`: no adapter is in use afterwards."""
 
     async def work() -> None:
-        async with runtime.changing:
-            if runtime.loaded is not None and runtime.loaded.adapters:
-                await runtime.use_adapters({})
+        async with runtime.models.changing:
+            if (loaded := runtime.models.loaded) is not None and loaded.adapters:
+                await runtime.models.use_adapters({})
 
     try:
         await runtime.background(work())
@@ -112,3 +116,12 @@ def _cards(adapters: dict[str, Adapter]) -> dict[str, object]:
 def _card(name: str, scaling: float | None) -> dict[str, object]:
     card: dict[str, object] = {"id": name, "object": "lora", "created": int(time.time())}
     return card | {"owned_by": "tabbyAPI", "scaling": scaling}
+
+
+ROUTES = [
+    get("/v1/loras", listing),
+    get("/v1/lora/list", listing),
+    get("/v1/lora", active, needs_model=True),
+    post("/v1/lora/load", load, LoraLoadRequest, access=Access.ADMIN, needs_model=True),
+    command("/v1/lora/unload", unload, needs_model=True),
+]

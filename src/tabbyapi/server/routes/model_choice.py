@@ -9,7 +9,8 @@ from ..engine import EngineError
 from ..errors import HTTPError
 from ..model_files.folders import find_gguf
 from ..model_files.gguf import NotAModelError
-from ..runtime import LoadedModel, Runtime
+from ..models import LoadedModel
+from ..runtime import Runtime
 
 __all__ = ["chosen_model"]
 
@@ -21,7 +22,7 @@ async def chosen_model(request: Request, name: str | None, runtime: Runtime) -> 
     A name that no model has is ignored, as is every name where inline loading is off.
     """
     settings = runtime.settings
-    loaded = runtime.loaded
+    loaded = runtime.models.loaded
     if (
         not settings.inline_loading
         or not name
@@ -37,6 +38,6 @@ async def chosen_model(request: Request, name: str | None, runtime: Runtime) -> 
     if path is None:
         return runtime.model()
     try:
-        return await runtime.switch(path, name)
+        return await runtime.models.switch(path, name)
     except (EngineError, NotAModelError, OSError) as error:
         raise HTTPError(503, f"The model {name} could not be loaded: {error}") from None

@@ -15,17 +15,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
+from ..auth import Access
 from ..engine import EngineError
 from ..engine.mailbox import Mailbox
 from ..errors import HTTPError, error_event, json_answer
 from ..http.connection import Outgoing
+from ..http.routing import command, post
 from ..http.sse import EventStream, ping
 from ..model_files.folders import find_gguf
 from ..model_files.gguf import NotAModelError
+from ..models import LoadOptions
 from ..prompt.templates import TemplateError
-from ..runtime import LoadOptions, Runtime
+from ..runtime import Runtime
 
-__all__ = ["LoadRequest", "load", "unload"]
+__all__ = ["ROUTES"]
 
 _STEPS = 20
 """Parts that the loading of a file is reported in. The engine tells the share it has read."""
@@ -86,7 +89,7 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
             raise EngineError(f"there is no backend {body.backend!r}: leave it out")
         if body.draft_model is not None:
             raise EngineError("draft models are not supported by this server: leave it out")
-        await runtime.switch(path, body.model_name, options)
+        await runtime.models.switch(path, body.model_name, options)
         return begun
 
     task = runtime.background(work())
@@ -95,9 +98,9 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
 
 async def unload(_: Request, runtime: Runtime) -> ASGIApp:
     """Unload the model; its memory is free when this is answered. Running answers end."""
-    async with runtime.changing:
+    async with runtime.models.changing:
         runtime.model()
-        await runtime.unload()
+        await runtime.models.unload()
     return json_answer(None)
 
 
@@ -128,7 +131,7 @@ async def _progress(
     except (EngineError, NotAModelError, TemplateError, OSError) as error:
         return error_event(str(error))
     steps = _STEPS if fresh else 1
-    if fresh and runtime.loaded is not None and runtime.loaded.has_vision:
+    if fresh and (loaded := runtime.models.loaded) is not None and loaded.has_vision:
         outgoing.put(_event("vision", 1, 1, "processing") + _event("vision", 1, 1, "finished"))
     for step in range(said + 1 if fresh else 1, steps + 1):
         outgoing.put(_event("model", step, steps, "processing"))
@@ -138,3 +141,9 @@ async def _progress(
 def _event(kind: str, module: int, modules: int, status: str) -> bytes:
     body: dict[str, Any] = {"model_type": kind, "module": module, "modules": modules}
     return b"data: " + msgspec.json.encode(body | {"status": status}) + b"\r\n\r\n"
+
+
+ROUTES = [
+    post("/v1/model/load", load, LoadRequest, access=Access.ADMIN),
+    command("/v1/model/unload", unload, needs_model=True),
+]

@@ -22,10 +22,10 @@ from ...types.templates import TemplateList
 from ...types.tokens import TokenDecodeResponse, TokenEncodeResponse
 from ..auth import Access
 from ..errors import JSON, json_answer
-from ..http.routing import Served
+from ..http.routing import Served, get
 from ..runtime import Runtime
 
-__all__ = ["describe", "openapi"]
+__all__ = ["ROUTES", "describe"]
 
 _REF = "#/components/schemas/"
 
@@ -185,3 +185,6 @@ def _refusal(description: str, *names: str) -> dict[str, Any]:
     schemas = [{"$ref": _REF + name} for name in names]
     schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+ROUTES = [get("/openapi.json", openapi, access=Access.OPEN)]

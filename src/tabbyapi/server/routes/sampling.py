@@ -8,13 +8,14 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from ..auth import permission
+from ..auth import Access, permission
 from ..errors import HTTPError, json_answer
+from ..http.routing import command, get, post
 from ..model_files.folders import names
 from ..overrides import PRESET_SUFFIXES, PresetError, read_preset
 from ..runtime import Runtime
 
-__all__ = ["OverrideSwitchRequest", "listing", "switch", "unload"]
+__all__ = ["ROUTES"]
 
 
 class OverrideSwitchRequest(BaseModel):
@@ -56,3 +57,12 @@ async def unload(_: Request, runtime: Runtime) -> ASGIApp:
     """`POST /v1/sampling/override/unload`."""
     runtime.overrides.clear()
     return json_answer(None)
+
+
+_BASE = "/v1/sampling/override"
+ROUTES = [
+    get("/v1/sampling/overrides", listing),
+    get(f"{_BASE}/list", listing),
+    post(f"{_BASE}/switch", switch, OverrideSwitchRequest, access=Access.ADMIN),
+    command(f"{_BASE}/unload", unload),
+]

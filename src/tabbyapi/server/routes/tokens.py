@@ -10,13 +10,15 @@ from starlette.types import ASGIApp
 
 from ..engine import EngineDied, EngineRefusal
 from ..errors import HTTPError, json_answer
+from ..http.routing import post
 from ..model_files.gguf import CONTROL
+from ..models import LoadedModel
 from ..prompt.render import message_variables
 from ..prompt.templates import TemplateError
-from ..runtime import LoadedModel, Runtime
+from ..runtime import Runtime
 from ..schemas import ChatCompletionMessage
 
-__all__ = ["DecodeRequest", "EncodeRequest", "decode", "encode"]
+__all__ = ["ROUTES"]
 
 
 _MOST_CHARACTERS = 1_048_576
@@ -55,8 +57,7 @@ async def encode(_: Request, body: EncodeRequest, runtime: Runtime) -> ASGIApp:
     # A template that writes the BOS token itself must not get a second one.
     has_bos = bool(loaded.bos) and text.startswith(loaded.bos)
     try:
-        tokens = await runtime.asked(
-            loaded,
+        tokens = await loaded.ask(
             lambda native: native.tokenize(
                 text,
                 special=body.encode_special_tokens is not False,
@@ -78,9 +79,7 @@ async def decode(_: Request, body: DecodeRequest, runtime: Runtime) -> ASGIApp:
     if body.decode_special_tokens is False:
         kept = [token for token in kept if loaded.token_types[token] != CONTROL]
     try:
-        answer = await runtime.asked(
-            loaded, lambda native: native.post("/detokenize", {"tokens": kept})
-        )
+        answer = await loaded.ask(lambda native: native.post("/detokenize", {"tokens": kept}))
     except (EngineDied, EngineRefusal) as error:
         raise HTTPError(503, f"The tokens were not decoded: {error}") from None
     return json_answer({"text": answer["content"]})
@@ -106,3 +105,9 @@ def _rendered(body: EncodeRequest, loaded: LoadedModel) -> str:
         return loaded.template.render(variables)
     except TemplateError as error:
         raise HTTPError(400, f"TemplateError: {error}") from None
+
+
+ROUTES = [
+    post("/v1/token/encode", encode, EncodeRequest, needs_model=True),
+    post("/v1/token/decode", decode, DecodeRequest, needs_model=True),
+]
