@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,14 @@ from support.simulated import SYSTEM, SimulatedServer, conversation, say
 from tabbyapi import (
     FunctionCall,
     ServerError,
+    Timeout,
     ToolCall,
     ValidationError,
     assistant,
     tool,
     user,
 )
-from tabbyapi.conversation import Conversation
+from tabbyapi.conversation import AsyncConversation, Conversation
 
 
 def texts(talk: Conversation) -> list[str]:
@@ -286,11 +290,88 @@ def test_a_save_that_fails_leaves_the_old_file(
     assert os.listdir(tmp_path) == ["talk.json"]
 
 
-def test_what_a_file_cannot_hold_is_named(tmp_path: Path) -> None:
-    talk = conversation(SimulatedServer(), extra_body={"odd": object()})
-    with pytest.raises(ValidationError, match="extra_body"):
-        talk.save(tmp_path / "talk.json")
-    assert os.listdir(tmp_path) == []
+def test_what_a_file_cannot_hold_is_left_out_and_asked_for_on_loading(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def find(name: str) -> str:
+        """Find something."""
+        return name
+
+    path = tmp_path / "talk.json"
+    plain = {
+        "type": "function",
+        "function": {"name": "plain", "description": "x", "parameters": {"type": "object"}},
+    }
+    talk = conversation(
+        SimulatedServer(),
+        tools=[find, plain],
+        on_call=print,
+        on_result=print,
+        json_schema=int,
+        timeout=Timeout(total=3),
+        extra_body={"odd": object()},
+        temperature=0.5,
+    )
+    talk.append(user("Hello."))
+    talk.save(path)
+
+    loaded = Conversation.load(path, SimulatedServer(), on_call=print)
+    left_out = ["extra_body", "json_schema", "on_result", "timeout", "tools (find)"]
+    assert loaded.left_out == left_out
+    assert ", ".join(left_out) in caplog.text
+    assert texts(loaded) == texts(talk)
+    # Saving it again does not forget what is still missing.
+    loaded.save(path)
+    caplog.clear()
+    given = {"extra_body": {}, "json_schema": int, "on_result": print, "on_call": print}
+    whole = Conversation.load(path, SimulatedServer(), tools=[find], timeout=3, **given)
+    assert whole.left_out == []
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", [Conversation, AsyncConversation])
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_copy_goes_its_own_way_as_a_fork_does(
+    kind: type[Conversation], duplicate: Callable[[Any], Any]
+) -> None:
+    talk = kind.begin(SimulatedServer(), "Be brief.", {"temperature": 0.5})
+    talk.append(user("Hello."))
+    other = duplicate(talk)
+    other.append(user("Are you there?"))
+    assert texts(talk) == ["Be brief.", "Hello."]
+    assert texts(other) == ["Be brief.", "Hello.", "Are you there?"]
+    nested = copy.deepcopy({"talk": talk})["talk"]
+    assert nested.messages == talk.messages
+
+
+def test_pickling_names_what_to_use_instead() -> None:
+    with pytest.raises(TypeError, match="save"):
+        pickle.dumps(conversation(SimulatedServer()))
+
+
+@pytest.mark.parametrize(
+    ("act", "field"),
+    [
+        (lambda talk, odd: talk.send(odd), "content"),
+        (lambda talk, odd: talk.send([odd]), "content"),
+        (lambda talk, odd: talk.stream(odd), "content"),
+        (lambda talk, odd: talk.append(user(odd)), "messages[0]"),
+        (lambda talk, odd: talk.edit(0, odd), "content"),
+        (lambda talk, odd: setattr(talk, "system", odd), "system"),
+        (lambda talk, odd: conversation(SimulatedServer(), system=odd), "system"),
+    ],
+)
+def test_half_a_character_is_refused_with_the_fields_name(
+    act: Callable[[Conversation, str], None], field: str
+) -> None:
+    talk = conversation(SimulatedServer())
+    talk.append(user("Hello."))
+    before = texts(talk)
+    with pytest.raises(ValidationError, match="half of a character") as error:
+        act(talk, "a\udc80b")
+    assert error.value.field == field
+    assert texts(talk) == before
+    assert talk.send("Still there?").text == "Yes."
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,19 @@ def encode_body(fields: Mapping[str, Any]) -> bytes:
                 _encode(value)
             except (TypeError, ValueError, msgspec.MsgspecError, UnicodeError):
                 raise ValidationError(
-                    f"{name} cannot be sent as JSON: {error}", field=name
+                    f"{name} cannot be sent as JSON: {json_problem(error)}", field=name
                 ) from None
-        raise ValidationError(f"the request cannot be sent as JSON: {error}") from None
+        raise ValidationError(
+            f"the request cannot be sent as JSON: {json_problem(error)}"
+        ) from None
+
+
+def json_problem(error: Exception) -> str:
+    """Why a value has no JSON form. Names a lone surrogate instead of a codec."""
+    if isinstance(error, UnicodeEncodeError):
+        half = error.object[error.start]
+        return (
+            f"its text holds {half!r}, half of a character, as file names that are not UTF-8 do. "
+            "Use text.encode(errors='replace').decode()"
+        )
+    return str(error)

@@ -1,14 +1,16 @@
-"""Conversations: a history that is kept, and kept within the model's context.
+"""Conversations that keep their history, and keep it within the model's context.
 
-`client.conversation(...)` is the front door. May import services/, tools/ and what is below
-them. `entries`, `ledger`, `state` and `fitting` are without I/O; `twins` and `streams` do it.
+`client.conversation(...)` makes one. May import `_services`, `tools` and the layers below them.
+`entries`, `token_counts`, `state` and `fitting` do no I/O; `conversation` and `streams` do it.
 """
 
 from .conversation import AsyncConversation, Conversation
 from .core import ContextUse
+from .settings import SUMMARY_PROMPT
 from .streams import AsyncConversationStream, ConversationStream
 
 __all__ = [
+    "SUMMARY_PROMPT",
     "AsyncConversation",
     "AsyncConversationStream",
     "ContextUse",

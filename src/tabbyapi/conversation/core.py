@@ -1,7 +1,10 @@
-"""What both conversations are, but for the waiting.
+"""State and rules shared by the sync and the async conversation.
 
-A request is a plan (see fitting.py): it yields calls, is sent their answers, and touches the
-history only when the model has answered. So a request that fails leaves everything as it was.
+States: idle, or busy with one request (`_busy` is held from `_begin` to the end of the request
+or of its stream). A request is a plan (see fitting.py): a generator that yields calls and is
+sent their answers. It works on a `Pending`; the history changes in `_commit` only, after the
+model has answered, so a request that fails leaves it as it was. What a plan may change before
+that is the window's beginning and what is known about token counts.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -33,11 +36,11 @@ class ContextUse(msgspec.Struct, frozen=True):
     """How full a conversation is, in tokens.
 
     Attributes:
-        used: what the window takes in the next prompt, at most.
-        context: what the model takes, prompt and answer together; None until it was needed.
-        free: what is left of `context`; None as long as that is.
-        exact: True if `used` comes from the server's own count, False while messages that it
-            has not counted yet go by their length.
+        used: upper bound of what the window takes in the next prompt.
+        context: the model's context, prompt and answer together; None until it was needed.
+        free: `context` less `used`; None as long as `context` is.
+        exact: True if `used` comes from the server's own count, False while it includes
+            messages that are estimated by their length.
     """
 
     used: int
@@ -47,7 +50,13 @@ class ContextUse(msgspec.Struct, frozen=True):
 
 
 class Pending(msgspec.Struct):
-    """A request on its way: what it adds to the first `keep` messages of the history."""
+    """A request under way.
+
+    Attributes:
+        keep: how many messages of the history it builds on.
+        entries: what it adds to them.
+        start: where its window began.
+    """
 
     keep: int
     entries: list[Entry]
@@ -57,42 +66,79 @@ class Pending(msgspec.Struct):
 class Core:
     """The history, and everything that needs no server."""
 
-    def __init__(self, settings: Settings, state: State) -> None:
+    def __init__(self, client: Any, settings: Settings, state: State) -> None:
+        self._client = client
         self._settings = settings
         self._state = state
         self._busy = threading.Lock()
+
+    @classmethod
+    def begin(cls, client: Any, system: ContentLike | None, options: Mapping[str, Any]) -> Self:
+        """Begin a conversation; see `Client.conversation`."""
+        state = initial_state(system, options.get("messages") or (), options.get("context_size"))
+        return cls(client, Settings.of(options), state)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], client: Any, **changes: Any) -> Self:
+        """Load a saved conversation; see `Client.load_conversation`."""
+        return cls(client, *saving.load(Path(path), changes))
+
+    def fork(self) -> Self:
+        """Make an independent copy with the same client. It costs a list of references.
+
+        `copy.copy` and `copy.deepcopy` do the same.
+        """
+        settings = msgspec.structs.replace(self._settings, params=dict(self._settings.params))
+        return type(self)(self._client, settings, self._state.copy())
+
+    __copy__ = fork
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self.fork()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a conversation cannot be pickled: use save() and load_conversation()")
 
     # ------------------------------------------------------------------ reading
 
     @property
     def messages(self) -> list[ChatMessage]:
-        """The whole conversation, the system message first, with the turns given up as well.
+        """All messages, the system message first, including turns that are no longer sent.
 
-        Change it with `edit`, `append` and `system`: changes to these objects are not sent.
+        Change them with `edit`, `append` and `system`: changes to these objects are not sent.
         """
         state = self._state
         return [entry.message for entry in (*state.system, *state.entries)]
 
     @property
     def window(self) -> list[ChatMessage]:
-        """What the next request sends of it: the system message, with the summary if there is
-        one, and the turns that were not given up.
+        """The messages that the next request sends: the system message, with the summary if
+        there is one, and the turns that were not left out.
         """
         state = self._state
         return [entry.message for entry in (*state.head, *state.entries[state.start :])]
 
     @property
     def summary(self) -> str:
-        """What the model wrote of the turns before the window, "" if it did not."""
+        """The model's summary of the turns before the window, "" if there is none."""
         return self._state.summary
 
     @property
     def tokens(self) -> ContextUse:
-        """How full the conversation is. Asks nobody: see `ContextUse.exact`."""
+        """How full the conversation is. Sends no request: see `ContextUse.exact`."""
         state = self._state
-        used = state.ledger.bound(state.entries, state.start)
+        used = state.bound(state.entries)
         free = None if state.context is None else max(0, state.context - used)
-        return ContextUse(used, state.context, free, state.ledger.exact(state.entries, state.start))
+        exact = state.token_counts.exact(state.entries, state.start)
+        return ContextUse(used, state.context, free, exact)
+
+    @property
+    def left_out(self) -> list[str]:
+        """After loading: parameters that the file could not hold and that were not given again.
+
+        For example `["tools (get_weather)", "on_call"]`.
+        """
+        return self._settings.left_out
 
     @property
     def system(self) -> str | None:
@@ -106,7 +152,7 @@ class Core:
             self._state.set_system(system_entries(content))
 
     def to_markdown(self, *, reasoning: bool = False) -> str:
-        """The conversation as Markdown, for people; `reasoning` includes the model's."""
+        """Format the conversation as Markdown; `reasoning` includes the model's reasoning."""
         return markdown_of(self.messages, reasoning=reasoning)
 
     def _repr_markdown_(self) -> str:
@@ -123,7 +169,7 @@ class Core:
     # ----------------------------------------------------------------- changing
 
     def append(self, *messages: MessageLike) -> None:
-        """Adds messages without asking the model, e.g. an earlier exchange or an example.
+        """Add messages without asking the model, e.g. an earlier exchange or an example.
 
         Raises:
             ValidationError: naming the message; nothing is added then.
@@ -133,10 +179,10 @@ class Core:
             self._state.entries += new
 
     def edit(self, index: int, content: ContentLike | MessageLike) -> None:
-        """Replaces the message at `index` of `messages`, and drops what came after it.
+        """Replace the message at `index` of `messages`, and drop the messages after it.
 
-        What followed was said to the old text; `regenerate()` asks for a new answer. A system
-        message is replaced and nothing dropped.
+        `regenerate()` then asks for an answer to the new text. If it is a system message that
+        is replaced, nothing is dropped.
 
         Raises:
             IndexError: there is no such message.
@@ -163,19 +209,15 @@ class Core:
             state.entries.append(entry)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes the conversation to a JSON file, whole or not at all.
+        """Write the conversation to a JSON file, whole or not at all.
 
-        Functions given as tools and `timeout` are not written; give them again when loading.
+        Parameters that have no JSON form (functions given as tools, hooks, types, a `Timeout`)
+        are left out; loading says which ones have to be given again.
 
         Raises:
-            ValidationError: a parameter has no JSON form.
             OSError: the file cannot be written; an old one stays as it was.
         """
         saving.save(Path(path), self._settings, self._state)
-
-    def _copied(self) -> tuple[Settings, State]:
-        settings = msgspec.structs.replace(self._settings, params=dict(self._settings.params))
-        return settings, self._state.copy()
 
     # -------------------------------------------------------------------- plans
 
@@ -190,22 +232,23 @@ class Core:
     def _begin(self) -> None:
         if not self._busy.acquire(blocking=False):
             raise ValidationError(
-                "this conversation is waiting for an answer already: finish or close that first, "
-                "or talk to a fork() of it. One thread or task may use a conversation at a time"
+                "this conversation is waiting for an answer already: finish or close that "
+                "request first, or use a fork(). One thread or task may use a conversation at a "
+                "time"
             )
 
     def _params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return {**self._settings.params, **params}
 
     def _new(self, content: Any) -> Pending:
-        """The request that `send` and `stream` make."""
+        """Begin the request of `send` and `stream`."""
         state = self._state
         entries = entries_of(content)
         closing = closing_entries(state.entries, entries)
         return Pending(len(state.entries), [*closing, *entries])
 
     def _again(self) -> Pending:
-        """The request that `regenerate` makes."""
+        """Begin the request of `regenerate`."""
         entries = self._state.entries
         keep = len(entries)
         if entries and entries[-1].role == "assistant":
@@ -220,7 +263,7 @@ class Core:
         params: Mapping[str, Any],
         make: Callable[[Sequence[Any], Mapping[str, Any]], Call[Any]],
     ) -> Plan[Any]:
-        """Makes the conversation fit and sends it; returns what `make`'s call gives.
+        """Make the conversation fit and send it; return the result of `make`'s call.
 
         Raises:
             ContextLengthError: it does not fit, and may not or cannot be made to.
@@ -230,7 +273,7 @@ class Core:
         prompt = self._settings.summary_prompt
         entries = [*state.entries[: pending.keep], *pending.entries]
         if pending.keep < len(state.entries):
-            state.ledger.cut(pending.keep)
+            state.token_counts.cut(pending.keep)
         state.prepare(params)
         try:
             yield from fit(state, entries, pending.keep, params, policy, prompt)
@@ -242,23 +285,23 @@ class Core:
                 yield from refit(state, entries, pending.keep, params, policy, error, prompt)
                 result = yield make(state.window(entries), params)
         except BaseException:
-            state.ledger.cut(len(state.entries))
+            state.token_counts.cut(len(state.entries))
             raise
         pending.start = state.start
         return result
 
     def _measure(self, pending: Pending, response: ChatCompletionResponse) -> None:
-        """Notes what an answer's usage says of the prompt it had."""
+        """Record the token counts of an answer's prompt."""
         state = self._state
         state.answered_by(response.model)
         if response.usage is not None:
             stop = pending.keep + len(pending.entries)
-            state.ledger.measured(pending.start, stop, response.usage.prompt_tokens)
+            state.token_counts.measured(pending.start, stop, response.usage.prompt_tokens)
 
     def _commit(
         self, pending: Pending, response: ChatCompletionResponse, *, complete: bool = True
     ) -> None:
-        """Adds an answer, and what it answers, to the history."""
+        """Add an answer, and the messages it answers, to the history."""
         self._measure(pending, response)
         reply = reply_entry(response, complete=complete)
         self._state.entries[pending.keep :] = [*pending.entries, reply]
@@ -266,16 +309,27 @@ class Core:
     def _settle(
         self, pending: Pending, response: ChatCompletionResponse | None, *, complete: bool
     ) -> None:
-        """The end of a stream: `response` is what arrived, None if nothing did."""
+        """End a stream: keep what arrived (`response`, None if nothing did), or drop the turn."""
         kept = complete or self._settings.keep_partial
         if response is not None and kept and (complete or response.text or response.reasoning):
             self._commit(pending, response, complete=complete)
         else:
-            self._state.ledger.cut(len(self._state.entries))
+            self._state.token_counts.cut(len(self._state.entries))
+
+    def _ending_of(self, pending: Pending) -> Callable[[ChatCompletionResponse | None, bool], None]:
+        """For `streams.Ending`: settle the turn and release the conversation."""
+
+        def settle(response: ChatCompletionResponse | None, complete: bool) -> None:
+            try:
+                self._settle(pending, response, complete=complete)
+            finally:
+                self._busy.release()
+
+        return settle
 
 
 def system_entries(content: ContentLike | None) -> list[Entry]:
-    """A system message, given as text, parts or a message."""
+    """Entries of a system message that is given as text, parts or a message."""
     if content is None:
         return []
     if isinstance(content, ChatMessage):
@@ -288,7 +342,7 @@ def initial_state(
     messages: Sequence[MessageLike] = (),
     context_size: int | None = None,
 ) -> State:
-    """The state that a conversation begins with; see `ConversationOptions`.
+    """Make the state of a new conversation; see `ConversationOptions`.
 
     Raises:
         ValidationError: an argument that cannot be used.

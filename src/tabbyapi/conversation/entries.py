@@ -38,11 +38,11 @@ class Entry(msgspec.Struct, frozen=True):
     """One message.
 
     Attributes:
-        message: as it was given, normalised.
+        message: normalised.
         raw: its JSON, sent as it is at every turn.
-        size: tokens it takes at most by its length. A token is a byte of text at least, and the
-            message's JSON is longer than its text and the template's marks around it.
-        bound: tokens it takes at most by what is known: `size`, or less once it was counted.
+        size: upper bound of its tokens by its length: a token is a byte of text at least, and
+            the message's JSON is longer than its text and the template's marks around it.
+        bound: best upper bound of its tokens: `size`, or less once it was counted.
     """
 
     message: ChatMessage
@@ -56,12 +56,12 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def counted(self) -> bool:
-        """Whether something better than its length is known."""
+        """True if its tokens were counted, not only estimated by its length."""
         return self.bound < self.size
 
     @property
     def plain(self) -> str:
-        """Everything of it that the prompt may hold, for counting."""
+        """All text of it that the prompt may hold, for counting."""
         message = self.message
         parts = [message.reasoning_content or "", message.text]
         for call in message.tool_calls or ():
@@ -76,16 +76,16 @@ class Entry(msgspec.Struct, frozen=True):
         return sum(1 for part in content if not isinstance(part, str) and part.image_url)
 
     def at_most(self, tokens: int) -> Entry:
-        """The same with a lower bound on its tokens, if that is lower."""
+        """The entry with `bound` lowered to `tokens`, if that is lower."""
         return self if tokens >= self.bound else msgspec.structs.replace(self, bound=tokens)
 
     def uncounted(self) -> Entry:
-        """The same without what another tokenizer said of it."""
+        """The entry without the count of another model's tokenizer."""
         return msgspec.structs.replace(self, bound=self.size)
 
 
 def entry_of(message: MessageLike, field: str = "content") -> Entry:
-    """A message checked and encoded.
+    """Check and encode a message.
 
     Raises:
         ValidationError: naming the field.
@@ -102,10 +102,10 @@ def entry_of(message: MessageLike, field: str = "content") -> Entry:
 
 
 def entries_of(content: Any) -> list[Entry]:
-    """What `send` takes as messages: a user's text or parts, a message, or a list of messages.
+    """Make entries of what `send` takes: a user's text or parts, a message, or several.
 
     Raises:
-        ValidationError: it is none of these.
+        ValidationError: it is none of these, or cannot be sent.
     """
     if isinstance(content, ChatMessage) or (isinstance(content, Mapping) and "role" in content):
         return [entry_of(content)]
@@ -135,7 +135,7 @@ def reply_entry(response: ChatCompletionResponse, *, complete: bool = True) -> E
     """The message of an answer, as it goes into the history.
 
     Calls that name no function cannot be sent again and are left out, and so are all calls of
-    an answer that was cut off: nobody will give their results.
+    an answer that was cut off: they will not get results.
     """
     message = response.message
     calls: list[ToolCall] = []
@@ -159,23 +159,22 @@ def reply_entry(response: ChatCompletionResponse, *, complete: bool = True) -> E
 
 
 def turn_starts(entries: Sequence[Entry]) -> list[int]:
-    """Where turns begin: at the first entry and at each user's message.
+    """Indices where turns begin: the first entry and each user's message.
 
-    A turn is whole when it is kept from one start to the next: the calls an assistant makes and
-    their results are always in the same one.
+    The calls an assistant makes and their results are always in the same turn.
     """
     return [i for i, entry in enumerate(entries) if i == 0 or entry.role == "user"]
 
 
 def turn_start(entries: Sequence[Entry], index: int) -> int:
-    """Where the turn begins that `index` is in."""
+    """Index where the turn that holds `index` begins."""
     while index > 0 and entries[index].role != "user":
         index -= 1
     return max(index, 0)
 
 
 def open_calls(entries: Sequence[Entry]) -> list[ToolCall]:
-    """Calls at the end of the history that no result has been given for."""
+    """Calls at the end of the history that have no result."""
     answered: set[str | None] = set()
     results = 0
     for entry in reversed(entries):
@@ -193,7 +192,7 @@ def open_calls(entries: Sequence[Entry]) -> list[ToolCall]:
 
 
 def closing_entries(entries: Sequence[Entry], new: Iterable[Entry]) -> list[Entry]:
-    """Results for calls that `new` passes over, so that no call stays without one."""
+    """Results for calls that `new` leaves unanswered: templates want one for each call."""
     first = next(iter(new), None)
     if first is None or first.role == "tool":
         return []

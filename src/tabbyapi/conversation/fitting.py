@@ -1,7 +1,12 @@
-"""Making a conversation fit the model's context.
+"""Make a conversation fit the model's context.
 
-Plans: generators that yield the calls they need made and are sent the answers, so that one
-text serves the blocking and the asyncio conversation. On an ordinary turn they yield nothing.
+The functions are plans: generators that yield the calls they need and are sent the answers, so
+that the sync and the async conversation share them. On an ordinary turn they yield nothing.
+
+All figures are upper bounds (see token_counts.py). Steps, each only where the one before was not
+enough: read the model's context from the server; count messages with its tokenizer; summarize;
+leave out the oldest turns. A window begins at the start of a turn, so that a tool's result is
+never sent without its call.
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ T = TypeVar("T")
 Plan: TypeAlias = Generator[Call[Any], Any, T]
 
 _SMALL = 512
-"""Tokens that every model takes: as long as a prompt is shorter, nobody is asked."""
+"""Tokens that every model takes: the context is not asked for while a prompt is shorter."""
 
 _MARKS = 16  # tokens of a template's marks around a counted message
 _log = logging.getLogger("tabbyapi.conversation")
@@ -40,8 +45,8 @@ _log = logging.getLogger("tabbyapi.conversation")
 def prompt_budget(context: int, params: Mapping[str, Any]) -> int:
     """Tokens of `context` that a prompt may take.
 
-    Kept free for the answer: `max_tokens`, or a quarter of the context where it is not given,
-    but never more than half; and 1/64 for what no figure covers.
+    The rest is kept for the answer: `max_tokens`, by default a quarter of the context, never
+    more than half; and 1/64 as a margin.
     """
     answer = min(params.get("max_tokens") or context // 4, context // 2)
     return context - answer - context // 64
@@ -55,39 +60,39 @@ def fit(
     policy: Overflow,
     summary_prompt: str = SUMMARY_PROMPT,
 ) -> Plan[None]:
-    """Moves the window's beginning so that `entries` and an answer fit.
+    """Move the window's beginning so that `entries` and an answer fit.
 
     Args:
         entries: the history and, from index `new` on, what is to be sent.
-        policy: what to do where it does not fit.
+        policy: what to do if it does not fit.
 
     Raises:
-        ContextLengthError: it cannot be made to fit, or may not (`policy` "raise").
+        ContextLengthError: it cannot be made to fit, or `policy` is "raise".
     """
-    total = state.ledger.bound(entries, state.start)
+    total = state.bound(entries)
     if state.context is None:
         if not state.ask or total + (params.get("max_tokens") or 0) <= _SMALL:
             return
         yield from _read_context(state, params)
     if state.context is None:
         return
-    room = prompt_budget(state.context, params)
-    if total <= room:
+    budget = prompt_budget(state.context, params)
+    if total <= budget:
         return
-    if _worth_counting(state, entries, total, room, policy):
+    if _worth_counting(state, entries, total, budget, policy):
         yield from _count(state, entries, state.start, params)
-        if state.ledger.bound(entries, state.start) <= room:
+        if state.bound(entries) <= budget:
             return
     if policy == "raise":
         raise _overflow(state, entries, state.start, params)
     if policy == "summarize":
         yield from _summarize(state, entries, new, params, summary_prompt)
-        room = prompt_budget(state.context, params)
-        if state.ledger.bound(entries, state.start) <= room:
+        budget = prompt_budget(state.context, params)
+        if state.bound(entries) <= budget:
             return
-    # Further down than needed, so that the next turns fit as they are and find the server's
-    # prompt cache unchanged.
-    yield from _truncate(state, entries, new, params, room * 3 // 4, room)
+    # To less than needed, so that the next turns fit as they are and find the server's prompt
+    # cache unchanged.
+    yield from _truncate(state, entries, new, params, budget * 3 // 4, budget)
 
 
 def refit(
@@ -102,7 +107,7 @@ def refit(
     """As `fit`, after the server has refused a prompt that should have fitted.
 
     Raises:
-        ContextLengthError: `error`, if there is nothing left to leave out.
+        ContextLengthError: `error`, if no turn is left that could be left out.
     """
     state.fixed, state.ask = False, True
     yield from _read_context(state, params)
@@ -110,14 +115,14 @@ def refit(
         state.context = _named_context(error) or _SMALL
     sent = re.search(r"[Pp]rompt length (\d+)", error.message)
     actual = int(sent[1]) if sent else state.context + 1
-    state.ledger.too_low(entries, state.start, actual)
+    state.token_counts.too_low(entries, state.start, actual)
     before = state.start
     if policy == "summarize":
         yield from _summarize(state, entries, new, params, summary_prompt)
-    room = prompt_budget(state.context, params)
-    if state.start == before or state.ledger.bound(entries, state.start) > room:
+    budget = prompt_budget(state.context, params)
+    if state.start == before or state.bound(entries) > budget:
         try:
-            yield from _truncate(state, entries, new, params, room // 2, room)
+            yield from _truncate(state, entries, new, params, budget // 2, budget)
         except ContextLengthError:
             raise error from None
     if state.start == before:
@@ -132,7 +137,7 @@ def _named_context(error: ContextLengthError) -> int | None:
 def _read_context(state: State, params: Mapping[str, Any]) -> Plan[None]:
     try:
         card: ModelCard = yield card_call("/v1/model", params.get("timeout"))
-    except NotFoundError:  # no TabbyAPI, but something that talks like it
+    except NotFoundError:  # another server that speaks TabbyAPI's protocol
         state.context = None
     else:
         state.context = _context_of(card)
@@ -148,58 +153,58 @@ def _context_of(card: ModelCard) -> int | None:
 
 
 def _count_call(texts: Iterable[str], params: Mapping[str, Any]) -> Call[list[int]]:
-    """Asks for the tokens of texts. Not of messages: many servers refuse those, none a text."""
+    """Ask for the tokens of texts. Not of messages: many servers refuse those."""
     how: dict[str, Any] = {"add_bos_token": False, "encode_special_tokens": False}
     return encode_call("\n".join(texts), {**how, "timeout": params.get("timeout")})
 
 
 def _worth_counting(
-    state: State, entries: Sequence[Entry], total: int, room: int, policy: Overflow
+    state: State, entries: Sequence[Entry], total: int, budget: int, policy: Overflow
 ) -> bool:
-    """Whether the tokenizer could show that it fits after all."""
-    unsure = sum(entries[i].bound for i in state.ledger.guessed(entries, state.start))
-    if total - unsure * 7 // 8 > room:
+    """True if the tokenizer could show that it fits after all."""
+    unsure = sum(entries[i].bound for i in state.token_counts.guessed(entries, state.start))
+    if total - unsure * 7 // 8 > budget:
         return False
-    # To drop a turn too early costs less than a request on every turn near the limit, unless
-    # it is many; a summary or a refusal costs more.
-    return unsure > (room // 4 if policy == "truncate" else 0)
+    # Dropping one turn too early is cheaper than a request on every turn near the limit;
+    # dropping many, a summary or a refusal is not.
+    return unsure > (budget // 4 if policy == "truncate" else 0)
 
 
 def _count(
     state: State, entries: Sequence[Entry], start: int, params: Mapping[str, Any]
 ) -> Plan[None]:
-    """Replaces guesses by the tokenizer's figures, or by an estimate where there is none."""
-    ledger = state.ledger
-    for first, stop in _runs(ledger.guessed(entries, start)):
+    """Replace lengths by the tokenizer's counts, or by an estimate if it does not count."""
+    counts = state.token_counts
+    for first, stop in _runs(counts.guessed(entries, start)):
         run = entries[first:stop]
         size = sum(entry.bound for entry in run)
         images = sum(entry.images for entry in run)
         try:
             tokens = yield _count_call((entry.plain for entry in run), params)
         except APIError as error:
-            rate = ledger.rate(entries)
+            rate = counts.rate(entries)
             if rate is None:
                 return
             _log.info("the server does not count tokens (%s); estimating", error)
-            ledger.counted(first, stop, min(size, ceil(size * rate * 1.5)))
+            counts.counted(first, stop, min(size, ceil(size * rate * 1.5)))
         else:
             calls = sum(len(entry.message.tool_calls or ()) for entry in run)
             extra = _MARKS * (len(run) + 2 * calls) + IMAGE_TOKENS * images
-            ledger.counted(first, stop, min(size, len(tokens) + extra))
+            counts.counted(first, stop, min(size, len(tokens) + extra))
 
 
 def _count_prefix(state: State, params: Mapping[str, Any]) -> Plan[None]:
-    """Counts system message and tools, if the guess at them is large."""
-    ledger = state.ledger
-    if ledger.prefix + ledger.summary <= _SMALL:
+    """Count system message and tools, if the bound of them is large."""
+    counts = state.token_counts
+    if counts.prefix + counts.summary <= _SMALL:
         return
-    texts = [*(entry.plain for entry in state.system), ledger.shape.decode()]
+    texts = [*(entry.plain for entry in state.system), counts.shape.decode()]
     try:
         tokens = yield _count_call(texts, params)
     except APIError as error:
         _log.info("the server does not count tokens (%s); going by length", error)
         return
-    ledger.prefix = min(ledger.prefix, len(tokens) + TEMPLATE + _MARKS * len(texts))
+    counts.prefix = min(counts.prefix, len(tokens) + TEMPLATE + _MARKS * len(texts))
 
 
 def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
@@ -214,14 +219,14 @@ def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _candidates(state: State, entries: Sequence[Entry], new: int) -> list[int]:
-    """Where the window may begin: at a turn, the new one at the latest."""
+    """Where the window may begin: at the start of a turn, at the new one at the latest."""
     latest = turn_start(entries, min(new, len(entries) - 1))
     return [i for i in turn_starts(entries) if state.start < i <= latest]
 
 
 def _first_within(state: State, entries: Sequence[Entry], starts: list[int], most: int) -> int:
     """Index into `starts` of the longest window of at most `most` tokens; past the end if none."""
-    return bisect_left(starts, -most, key=lambda start: -state.ledger.bound(entries, start))
+    return bisect_left(starts, -most, key=lambda start: -state.bound(entries, start))
 
 
 def _truncate(
@@ -230,16 +235,16 @@ def _truncate(
     new: int,
     params: Mapping[str, Any],
     target: int,
-    room: int,
+    budget: int,
 ) -> Plan[None]:
     starts = _candidates(state, entries, new)
     latest = starts[-1] if starts else state.start
-    if state.ledger.bound(entries, latest) > room:
-        # Not even the new turn fits by the figures there are, so better ones are needed.
+    if state.bound(entries, latest) > budget:
+        # Not even the new turn fits by the figures so far: get better ones.
         yield from _count(state, entries, latest, params)
-        if state.ledger.bound(entries, latest) > room:
+        if state.bound(entries, latest) > budget:
             yield from _count_prefix(state, params)
-        if state.ledger.bound(entries, latest) > room:
+        if state.bound(entries, latest) > budget:
             raise _overflow(state, entries, latest, params)
     if starts:
         chosen = _first_within(state, entries, starts, target)
@@ -253,26 +258,26 @@ def _summarize(
     params: Mapping[str, Any],
     prompt: str,
 ) -> Plan[None]:
-    """Replaces the older half of the window by the model's summary of it.
+    """Replace the older half of the window by the model's summary of it.
 
-    Leaves the window alone where that would not help; truncation follows then.
+    Changes nothing where that would not help; truncation follows then.
     """
     assert state.context is not None
     starts = _candidates(state, entries, new)
     if not starts:
         return
-    room = prompt_budget(state.context, params)
-    length = min(room // 4, max(64, state.context // 8))
-    chosen = _first_within(state, entries, starts, room // 2 - length)
+    budget = prompt_budget(state.context, params)
+    length = min(budget // 4, max(64, state.context // 8))
+    chosen = _first_within(state, entries, starts, budget // 2 - length)
     stop = starts[min(chosen, len(starts) - 1)]
-    if state.ledger.bound(entries, stop) + length > room:
+    if state.bound(entries, stop) + length > budget:
         return
     question = entry_of(ChatMessage("user", prompt))
     most = state.context - length - state.context // 64 - question.bound
     first = state.start
     for start in [first, *starts]:
         first = start
-        if state.ledger.bound(entries, start, stop) <= most:
+        if state.token_counts.bound(entries, start, stop) <= most:
             break
     if first >= stop:
         return
@@ -305,11 +310,11 @@ def _overflow(
     state: State, entries: Sequence[Entry], start: int, params: Mapping[str, Any]
 ) -> ContextLengthError:
     context = state.context or 0
-    total = state.ledger.bound(entries, start)
-    room = prompt_budget(context, params)
+    total = state.bound(entries, start)
+    budget = prompt_budget(context, params)
     what = "the conversation takes" if start < len(entries) - 1 else "this message takes"
     return ContextLengthError(
-        f"{what} up to {total:,} tokens, but the prompt may take {room:,}: the model's context is "
-        f"{context:,} and {context - room:,} are kept for the answer",
+        f"{what} up to {total:,} tokens, but the prompt may take {budget:,}: the model's context "
+        f"is {context:,} and {context - budget:,} are kept for the answer",
         hint="shorten it, or ask for fewer max_tokens",
     )

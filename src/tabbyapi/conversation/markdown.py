@@ -1,4 +1,4 @@
-"""A conversation as Markdown, for people to read."""
+"""Format a conversation as Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TITLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool":
 
 
 def markdown_of(messages: Sequence[ChatMessage], *, reasoning: bool = False) -> str:
-    """One heading for each message; texts as they are, tool calls and results in code blocks."""
+    """Format messages: a heading each, texts as they are, tool calls and results as code."""
     return "\n\n".join(_message(message, reasoning) for message in messages) + "\n" * bool(messages)
 
 

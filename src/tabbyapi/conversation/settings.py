@@ -1,4 +1,4 @@
-"""How a conversation behaves: the options that its makers take, and their checked form."""
+"""Options of a conversation, and their checked form."""
 
 from __future__ import annotations
 
@@ -26,35 +26,36 @@ SUMMARY_PROMPT = (
 
 class ConversationOptions(RunParams, total=False):
     """Options of `client.conversation`: those of the conversation, then parameters of every
-    request. What is given to `send` or `stream` goes before them.
+    request, which `send` and `stream` can override.
     """
 
     messages: Sequence[MessageLike]
-    """What was said before, if anything."""
+    """Messages to begin with. Default: none."""
     on_overflow: Overflow
     """When the history no longer fits: "truncate" (default) leaves out the oldest turns,
     "summarize" has the model write a summary of them first, "raise" raises
     `ContextLengthError`. `conversation.messages` keeps everything.
     """
     keep_partial: bool
-    """Whether a stream that breaks or is closed leaves what has arrived in the history;
-    otherwise its whole turn is dropped. Default True.
+    """Keep what has arrived of a stream that breaks or is closed; otherwise drop its turn.
+    Default True.
     """
     context_size: int | None
     """Tokens of prompt and answer together. Default: asked of the server once, when the
     conversation is longer than 512 tokens.
     """
     summary_prompt: str | None
-    """How the summary is asked for. Default: `tabbyapi.conversation.SUMMARY_PROMPT`."""
+    """The prompt that asks for a summary. Default: `tabbyapi.conversation.SUMMARY_PROMPT`."""
 
 
 class Settings(msgspec.Struct, kw_only=True):
-    """How a conversation behaves; see `Client.conversation`."""
+    """Checked options of a conversation; see `ConversationOptions` and `Core.left_out`."""
 
     on_overflow: Overflow = "truncate"
     keep_partial: bool = True
     summary_prompt: str = SUMMARY_PROMPT
     params: dict[str, Any] = {}
+    left_out: list[str] = []
 
     def __post_init__(self) -> None:
         if self.on_overflow not in _POLICIES:
@@ -65,7 +66,7 @@ class Settings(msgspec.Struct, kw_only=True):
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
-        """From `ConversationOptions`; what belongs to no option is a parameter of requests.
+        """Make settings from `ConversationOptions`; other names are parameters of requests.
 
         Raises:
             ValidationError: an option that cannot be used.
@@ -80,4 +81,4 @@ class Settings(msgspec.Struct, kw_only=True):
 
 
 _STATE = ("messages", "context_size")
-"""Options that a conversation begins with; they are no settings."""
+"""Options that belong to the state of a conversation, not to its settings."""

@@ -1,65 +1,71 @@
-"""Streams of a conversation: a stream of chunks whose end goes into the history."""
+"""Streams of a conversation: the chunks of an answer that is added to the history at its end.
+
+States: new (asyncio only: nothing is sent before the block is entered), open, ended. The last
+chunk, an error, `close` or garbage collection ends a stream, whichever comes first. Ending it
+adds the answer to the history and releases the conversation, exactly once, and before an error
+reaches the caller: `Ending` keeps that invariant.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from ..errors import StreamClosedError, StreamError
 from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
-from .core import Core, Pending
 
 if TYPE_CHECKING:
     from .._streaming.aio import AsyncStream
     from .._streaming.sync import Stream
-    from .conversation import AsyncConversation, Conversation
 
-__all__ = ["AsyncConversationStream", "ConversationStream"]
+__all__ = ["AsyncConversationStream", "Connect", "ConversationStream", "Ending"]
 
 Chunk: TypeAlias = ChatCompletionStreamResponse
+ChatStream: TypeAlias = "Stream[Chunk, ChatCompletionResponse]"
+AsyncChatStream: TypeAlias = "AsyncStream[Chunk, ChatCompletionResponse]"
 
 
-class _End:
-    """Adds what a stream brought to the history, once, whoever ends it."""
+class Ending:
+    """Runs `settle` once, with the response so far (None if nothing arrived).
 
-    def __init__(self, core: Core, pending: Pending) -> None:
-        self._core = core
-        self._pending = pending
+    Args:
+        settle: takes the response and `complete`, True if the stream came to its end.
+    """
+
+    def __init__(self, settle: Callable[[ChatCompletionResponse | None, bool], None]) -> None:
+        self._settle = settle
         self._once = threading.Lock()
 
     @property
     def reached(self) -> bool:
+        """True once the stream has ended."""
         return self._once.locked()
 
-    def settle(self, stream: Stream[Any, Any] | AsyncStream[Any, Any], *, complete: bool) -> None:
+    def reach(self, stream: ChatStream | AsyncChatStream, *, complete: bool) -> None:
         if not self._once.acquire(blocking=False):
             return
         try:
-            try:
-                response = stream.response
-            except StreamError:  # nothing arrived
-                response = None
-            self._core._settle(self._pending, response, complete=complete)
-        finally:
-            self._core._busy.release()
+            response = stream.response
+        except StreamError:  # nothing arrived
+            response = None
+        self._settle(response, complete)
+
+
+Connect: TypeAlias = Callable[[], Awaitable[tuple[AsyncChatStream, Ending]]]
+"""Sends the request of a stream."""
 
 
 class ConversationStream:
     """The answer in chunks. Iterate over it; use it in a `with` block, or `close` it.
 
-    What iteration raises is what `Stream` raises; the history is consistent before that.
+    Iteration raises what `Stream` raises; the history is consistent by then.
     """
 
-    def __init__(
-        self,
-        conversation: Conversation,
-        pending: Pending,
-        stream: Stream[Chunk, ChatCompletionResponse],
-    ) -> None:
-        self._end = _End(conversation, pending)
+    def __init__(self, stream: ChatStream, ending: Ending) -> None:
         self._stream = stream
+        self._ending = ending
 
     @property
     def response(self) -> ChatCompletionResponse:
@@ -76,21 +82,16 @@ class ConversationStream:
         return self._stream.closed
 
     def __iter__(self) -> Iterator[Chunk]:
-        try:
-            yield from self._stream
-        except StreamError:
-            self._end.settle(self._stream, complete=False)
-            raise
-        self._end.settle(self._stream, complete=True)
+        return self
 
     def __next__(self) -> Chunk:
         try:
             return next(self._stream)
         except StopIteration:
-            self._end.settle(self._stream, complete=True)
+            self._ending.reach(self._stream, complete=True)
             raise
         except StreamError:
-            self._end.settle(self._stream, complete=False)
+            self._ending.reach(self._stream, complete=False)
             raise
 
     def text_deltas(self) -> Iterator[str]:
@@ -101,15 +102,15 @@ class ConversationStream:
                 yield text
 
     def until_done(self) -> ChatCompletionResponse:
-        """Reads to the end and returns the assembled response."""
+        """Read to the end and return the assembled response."""
         for _ in self:
             pass
         return self.response
 
     def close(self) -> None:
-        """Stops generation on the server at once. Does nothing if the stream has ended."""
+        """Stop generation on the server at once. Does nothing if the stream has ended."""
         self._stream.close()
-        self._end.settle(self._stream, complete=False)
+        self._ending.reach(self._stream, complete=False)
 
     def __enter__(self) -> Self:
         return self
@@ -123,23 +124,23 @@ class ConversationStream:
         self.close()
 
     def __del__(self) -> None:
-        # Left without being closed: the stream itself warns; the conversation must not stay busy.
-        if hasattr(self, "_stream") and not self._end.reached:
-            self._end.settle(self._stream, complete=False)
+        # Dropped without close: the inner stream warns; the conversation must not stay busy.
+        if hasattr(self, "_ending") and not self._ending.reached:
+            self._ending.reach(self._stream, complete=False)
 
 
 class AsyncConversationStream:
-    """`ConversationStream`, for asyncio. The request is made on entering the block."""
+    """`ConversationStream`, for asyncio. The request is sent on entering the block.
 
-    def __init__(
-        self, conversation: AsyncConversation, content: Any, params: dict[str, Any]
-    ) -> None:
-        self._conversation = conversation
-        self._content = content
-        self._params = params
+    Args:
+        connect: sends the request.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
         self._closed = False
-        self._stream: AsyncStream[Chunk, ChatCompletionResponse] | None = None
-        self._end: _End | None = None
+        self._stream: AsyncChatStream | None = None
+        self._ending: Ending | None = None
 
     @property
     def response(self) -> ChatCompletionResponse:
@@ -158,22 +159,10 @@ class AsyncConversationStream:
         return self._closed or (self._stream is not None and self._stream.closed)
 
     async def _open(self) -> Self:
-        if self._stream is not None:
-            return self
-        if self._closed:
-            raise StreamClosedError("the stream was closed; open a new one to go on")
-        from .._services.chat import chat_stream_call
-
-        conversation = self._conversation
-        conversation._begin()
-        try:
-            pending = conversation._new(self._content)
-            plan = conversation._ask(pending, self._params, chat_stream_call)
-            self._stream = await conversation._perform(plan)
-            self._end = _End(conversation, pending)
-        except BaseException:
-            conversation._busy.release()
-            raise
+        if self._stream is None:
+            if self._closed:
+                raise StreamClosedError("the stream was closed; open a new one to go on")
+            self._stream, self._ending = await self._connect()
         return self
 
     def __await__(self) -> Generator[Any, None, Self]:
@@ -183,18 +172,18 @@ class AsyncConversationStream:
         return self
 
     async def __anext__(self) -> Chunk:
-        stream, end = self._stream, self._end
-        if stream is None or end is None:
+        stream, ending = self._stream, self._ending
+        if stream is None or ending is None:
             await self._open()
             return await self.__anext__()
         try:
             return await stream.__anext__()
         except StopAsyncIteration:
-            end.settle(stream, complete=True)
+            ending.reach(stream, complete=True)
             raise
         except BaseException:
             if stream.closed:  # cancelling a read ends the stream too
-                end.settle(stream, complete=False)
+                ending.reach(stream, complete=False)
             raise
 
     async def text_deltas(self) -> AsyncIterator[str]:
@@ -205,19 +194,19 @@ class AsyncConversationStream:
                 yield text
 
     async def until_done(self) -> ChatCompletionResponse:
-        """Reads to the end and returns the assembled response."""
+        """Read to the end and return the assembled response."""
         async for _ in self:
             pass
         return self.response
 
     async def close(self) -> None:
-        """Stops generation on the server at once. Does nothing if the stream has ended."""
+        """Stop generation on the server at once. Does nothing if the stream has ended."""
         self._closed = True
-        if self._stream is not None and self._end is not None:
+        if self._stream is not None and self._ending is not None:
             try:
                 await self._stream.close()
             finally:
-                self._end.settle(self._stream, complete=False)
+                self._ending.reach(self._stream, complete=False)
 
     aclose = close
 
@@ -233,7 +222,7 @@ class AsyncConversationStream:
         await self.close()
 
     def __del__(self) -> None:
-        # Left without being closed: the stream itself warns; the conversation must not stay busy.
-        end, stream = getattr(self, "_end", None), getattr(self, "_stream", None)
-        if end is not None and stream is not None and not end.reached:
-            end.settle(stream, complete=False)
+        # Dropped without close: the inner stream warns; the conversation must not stay busy.
+        ending, stream = getattr(self, "_ending", None), getattr(self, "_stream", None)
+        if ending is not None and stream is not None and not ending.reached:
+            ending.reach(stream, complete=False)

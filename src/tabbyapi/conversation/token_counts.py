@@ -1,16 +1,18 @@
-"""What is known about how many tokens the messages of a conversation take.
+"""Upper bounds of how many tokens the messages of a conversation take. Does no I/O.
 
-Nothing here asks a server. Every figure is an upper bound, so that a window that fits by them
-fits. Three sources, the best one wins:
+A window that fits by these bounds fits. Three sources, the best one wins:
 
 - A message's length in bytes: a token is a byte at least.
-- The `usage` of an answer: the prompt's exact length. While the window keeps its beginning, the
-  next prompt is that plus what came since, and the difference of two prompts is the exact length
-  of the messages between them (a `Span`).
-- The server's tokenizer, which counted a message's text.
+- The `usage` of an answer: the prompt's exact length (`last`). While the window keeps its
+  beginning, the next prompt is that plus the messages since, and the difference of two prompts
+  is the exact length of the messages between them (a `Span`).
+- The server's tokenizer, which counted a message's text (a `Span` too).
 
-Cost: an ordinary turn adds up the few messages since the last answer. Only when turns have to
-be dropped are the spans of the window walked.
+`last` holds until the window's beginning, the model, or what stands beside the messages changes;
+spans hold until an entry in them or the model changes.
+
+Cost: an ordinary turn adds up the few messages since the last answer. The spans of the window
+are walked only when turns have to be left out.
 """
 
 from __future__ import annotations
@@ -21,11 +23,10 @@ import msgspec
 
 from .entries import Entry
 
-__all__ = ["TEMPLATE", "Ledger", "Span"]
+__all__ = ["TEMPLATE", "Span", "TokenCounts"]
 
 TEMPLATE = 64
-"""Tokens a prompt template may add to a prompt of its own (dates, headings, the marks of the
-answer to come)."""
+"""Tokens a prompt template may add itself: dates, headings, the opening of the answer."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -36,14 +37,14 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
     tokens: int
 
 
-class Ledger(msgspec.Struct):
-    """What the last answers said.
+class TokenCounts(msgspec.Struct):
+    """Token counts of a conversation's messages.
 
     Attributes:
-        model: the model whose tokenizer the figures are of.
-        shape: what beside the messages was in the prompts (tools, template variables).
-        prefix: tokens at most of a prompt without entries: system message, tools, template.
-        summary: tokens at most of the summary that stands for the turns before the window.
+        model: the model whose tokenizer counted.
+        shape: JSON of what was in the prompts beside messages (tools, template variables).
+        prefix: bound of a prompt without entries: system message, tools, template.
+        summary: bound of the summary of the turns before the window.
         last: the last prompt: entries `start` to `stop`, and its tokens with the prefix.
         spans: measured runs of entries, in order, disjoint.
         slack: tokens to add where nothing was measured; grows when a bound proved too low.
@@ -57,7 +58,7 @@ class Ledger(msgspec.Struct):
     spans: list[Span] = []
     slack: int = 0
 
-    def copy(self) -> Ledger:
+    def copy(self) -> TokenCounts:
         return msgspec.structs.replace(self, spans=list(self.spans))
 
     def bound(self, entries: Sequence[Entry], start: int, stop: int | None = None) -> int:
@@ -71,7 +72,7 @@ class Ledger(msgspec.Struct):
         return self.prefix + self.summary + self.slack + self._sum(entries, start, stop)
 
     def exact(self, entries: Sequence[Entry], start: int) -> bool:
-        """Whether `bound` is what the server counted, but for the template's marks."""
+        """True if `bound` is the server's own count, but for the template's marks."""
         last = self.last
         if last is None or last.start != start:
             return False
@@ -79,7 +80,7 @@ class Ledger(msgspec.Struct):
         return all(entry.counted and entry.role == "assistant" for entry in since)
 
     def guessed(self, entries: Sequence[Entry], start: int) -> list[int]:
-        """Entries from `start` on of which only the length is known."""
+        """Indices of entries from `start` on that were not counted."""
         last = self.last
         first = last.stop if last is not None and last.start == start else start
         covered = {i for span in self.spans for i in range(max(span.start, first), span.stop)}
@@ -88,7 +89,7 @@ class Ledger(msgspec.Struct):
         ]
 
     def measured(self, start: int, stop: int, prompt_tokens: int) -> None:
-        """An answer's usage: the entries from `start` to before `stop` made this prompt."""
+        """Record an answer's usage: the entries from `start` to before `stop` were its prompt."""
         if prompt_tokens <= 0:
             return
         last = self.last
@@ -98,45 +99,45 @@ class Ledger(msgspec.Struct):
         self.last = Span(start, stop, prompt_tokens)
 
     def counted(self, start: int, stop: int, tokens: int) -> None:
-        """The tokenizer's word: the entries from `start` to before `stop` take no more."""
+        """Record the tokenizer's count of the entries from `start` to before `stop`."""
         self._add(Span(start, stop, tokens))
 
     def cut(self, length: int) -> None:
-        """Only the first `length` entries are still the ones that were measured."""
+        """Forget counts of entries from `length` on: they were changed or dropped."""
         self.spans = [span for span in self.spans if span.stop <= length]
         if self.last is not None and self.last.stop > length:
             self.last = None
 
     def reshape(self, shape: bytes, prefix: int) -> None:
-        """From now on prompts hold something else beside the entries, `prefix` tokens at most."""
+        """What prompts hold beside the entries has changed; it takes `prefix` tokens at most."""
         self.shape = shape
         self.prefix = prefix
         self.last = None
 
     def forget(self) -> None:
-        """Another model: nothing that was measured holds any more."""
+        """Forget all counts: another model answers."""
         self.last = None
         self.spans = []
         self.slack = 0
 
     def too_low(self, entries: Sequence[Entry], start: int, actual: int) -> None:
-        """The server found `actual` tokens or more in the prompt from `start`."""
+        """Correct a bound: the server found `actual` or more tokens in the prompt from `start`."""
         self.last = None
         self.slack += max(0, actual - self.bound(entries, start))
 
     def summarized(self, tokens: int) -> None:
-        """The window begins with a new summary of `tokens` tokens at most."""
+        """Record a new summary at the window's beginning, of `tokens` tokens at most."""
         self.summary = tokens
         self.last = None
 
     def rate(self, entries: Sequence[Entry]) -> float | None:
-        """Tokens per byte of what has been measured; None if nothing has."""
+        """Tokens per byte of what has been measured; None if nothing was."""
         spans = self.spans or ([self.last] if self.last is not None else [])
         size = sum(entry.size for span in spans for entry in entries[span.start : span.stop])
         return sum(span.tokens for span in spans) / size if size else None
 
     def _add(self, span: Span) -> None:
-        """A newer figure for these entries takes the place of older ones."""
+        """Add a span in place of older ones that it overlaps."""
         apart = [s for s in self.spans if s.stop <= span.start or s.start >= span.stop]
         self.spans = sorted([*apart, span], key=lambda s: s.start)
 

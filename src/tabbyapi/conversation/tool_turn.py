@@ -1,28 +1,32 @@
-"""The rounds of a tool loop inside one turn: each is made to fit, none is history yet."""
+"""A turn with tool calls: each request of the tool loop is made to fit the context.
+
+Nothing of the turn is in the history before the model's answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .._services.chat import chat_call
 from ..types.chat import ChatCompletionResponse
 from ..types.messages import MessageLike
 from .core import Core, Pending
 from .entries import entry_of, reply_entry
 from .fitting import Plan
 
-__all__ = ["Rounds", "runs_tools"]
+__all__ = ["ToolTurn", "runs_tools"]
 
 
 def runs_tools(params: Mapping[str, Any]) -> bool:
-    """Whether there are functions among the tools, so that calls are made here."""
-    from ..tools.describe import Tool
+    """True if a tool among the parameters can be called here."""
+    from ..tools.describe import is_callable_tool
 
-    return any(callable(item) or isinstance(item, Tool) for item in params.get("tools") or ())
+    return any(is_callable_tool(item) for item in params.get("tools") or ())
 
 
-class Rounds:
-    """Stands between the tool loop and the server: `plan` for each request of the loop.
+class ToolTurn:
+    """Adapts the tool loop's requests to a conversation.
 
     Attributes:
         pending: the turn so far, without the last response.
@@ -31,7 +35,6 @@ class Rounds:
 
     def __init__(self, core: Core, pending: Pending) -> None:
         self._core = core
-        self._given = len(pending.entries)
         self.pending = pending
         self.response: ChatCompletionResponse | None = None
 
@@ -43,9 +46,7 @@ class Rounds:
     def plan(
         self, messages: Sequence[MessageLike], params: Mapping[str, Any]
     ) -> Plan[ChatCompletionResponse]:
-        """The request for `messages`: those given, and what the loop has added since."""
-        from .._services.chat import chat_call
-
+        """Ask for an answer to `messages`: the first ones, and those the loop has added since."""
         entries = self.pending.entries
         last = self.response
         for i in range(len(entries), len(messages)):

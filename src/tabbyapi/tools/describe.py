@@ -76,6 +76,11 @@ class Tool:
         )
 
 
+def is_callable_tool(item: Any) -> bool:
+    """True for an item of `tools` that can be called: a function or a `Tool`."""
+    return callable(item) or isinstance(item, Tool)
+
+
 def tool_of(
     function: Callable[..., Any] | Tool,
     *,

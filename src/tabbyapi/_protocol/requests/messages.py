@@ -15,6 +15,7 @@ from ...types.messages import (
     ChatMessageRole,
     ToolCall,
 )
+from ..call import json_problem
 from .validate import refuse
 
 __all__ = ["encode_message", "wire_messages"]
@@ -52,7 +53,13 @@ def encode_message(message: ChatMessage | Mapping[str, Any], field: str = "messa
     Raises:
         ValidationError: as `wire_messages`.
     """
-    return msgspec.Raw(_encode(_message(message, field)))
+    checked = _message(message, field)
+    try:
+        return msgspec.Raw(_encode(checked))
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:  # e.g. lone surrogates
+        raise ValidationError(
+            f"{field} cannot be sent as JSON: {json_problem(error)}", field=field
+        ) from None
 
 
 def _is_plain(item: Any) -> bool:
