@@ -21,8 +21,7 @@ from tabbyapi._protocol.responses import decode_answer, error_of_answer
 from tabbyapi._protocol.sse import SSEDecoder
 from tabbyapi._protocol.stream import StreamDecoder
 from tabbyapi._services.chat import chat_call
-from tabbyapi._transport.chunked import Dechunker
-from tabbyapi._transport.http1 import HTTPError, ReplyReader
+from tabbyapi._transport.http1 import AnswerReader, HTTPError
 from tabbyapi.errors import APIError, OutputError, StreamError, TabbyError
 from tabbyapi.server.generation.toolcalls import ToolCallSplitter
 from tabbyapi.server.model_files.files import open_model
@@ -57,28 +56,12 @@ def sse_split(data: bytes) -> None:
     assert whole.comments == parts.comments
 
 
-def dechunk(data: bytes) -> None:
-    """No split of a chunked body changes what is in it, where it ends, and whether it is sound."""
-    pieces, body = _split(data)
-    outcomes = []
-    for feeding in ([body], pieces):
-        framing = Dechunker()
-        content = b"".join(framing.feed(piece) for piece in feeding if piece)
-        outcomes.append((content, framing.done, framing.rest, framing.failure is None))
-        assert not (framing.done and framing.failure)
-    assert outcomes[0] == outcomes[1]
-    framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
-    framing = Dechunker()
-    assert framing.feed(framed + b"0\r\n\r\nmore") == body
-    assert (framing.done, framing.rest, framing.failure) == (True, b"more", None)
-
-
-def reply_split(data: bytes) -> None:
+def answer_split(data: bytes) -> None:
     """No split of an answer changes what is read of it, and what is none is refused."""
     pieces, whole = _split(data)
     outcomes = []
     for feeding in ([whole], pieces):
-        reader, body = ReplyReader(4096), b""
+        reader, body = AnswerReader(4096), b""
         try:
             for piece in feeding:
                 body += reader.feed(piece) if piece else b""
@@ -219,8 +202,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         sse_split,
-        dechunk,
-        reply_split,
+        answer_split,
         stream_split,
         completion_split,
         load_split,

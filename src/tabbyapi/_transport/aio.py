@@ -17,14 +17,14 @@ from ..errors import RequestError
 from .aio_connection import AsyncWire, BufferedWire
 from .base import PROBING, address_of, is_loopback, read_body_async, smallest
 from .errors import (
+    broken_answer,
     cannot_connect,
     is_over,
-    lost_connection,
     no_answer,
     no_answer_in_time,
     words,
 )
-from .http1 import HTTPError, ReplyReader, RequestHeads
+from .http1 import AnswerReader, HTTPError, RequestHeads
 from .pool import Idle
 from .request import Answer, Request
 
@@ -130,7 +130,7 @@ class AsyncSocketStream:
     __slots__ = ("_idle", "_reader", "_request", "_wire", "headers", "status")
 
     def __init__(
-        self, request: Request, reader: ReplyReader, wire: AsyncWire, idle: Idle[AsyncWire]
+        self, request: Request, reader: AnswerReader, wire: AsyncWire, idle: Idle[AsyncWire]
     ) -> None:
         self._request = request
         self._reader = reader
@@ -151,7 +151,7 @@ class AsyncSocketStream:
         except (HTTPError, OSError) as error:
             if is_over(error):  # see `whole`
                 raise
-            raise lost_connection(self._request, words(error), answered=True) from None
+            raise broken_answer(self._request, error) from None
         if reader.done:
             self._release()
         return data

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from .http1 import HTTPError, ReplyReader
+from .http1 import AnswerReader, CutOffError, HTTPError, State
 
 __all__ = ["AsyncWire", "BufferedWire"]
 
@@ -43,7 +43,7 @@ class AsyncWire(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport
-        self._reader: ReplyReader | None = None
+        self._reader: AnswerReader | None = None
         self._pieces: list[bytes] = []  # of the body, not yet read
         self._waiting = 0  # bytes of them
         self._paused = False
@@ -63,14 +63,14 @@ class AsyncWire(asyncio.Protocol):
 
     async def ask(
         self, head: bytes, body: bytes | None, limit: int, timeout: float | None
-    ) -> ReplyReader:
+    ) -> AnswerReader:
         """Sends a request, or as much of it as the server wants, and awaits the answer's head.
 
         Raises:
             TimeoutError: no head came within `timeout` seconds.
             HTTPError, OSError: no answer came, or none of HTTP/1.
         """
-        reader = self._reader = ReplyReader(limit)
+        reader = self._reader = AnswerReader(limit)
         self.answered = False
         timer = None if timeout is None else self._loop.call_later(timeout, self._expire)
         try:
@@ -95,7 +95,7 @@ class AsyncWire(asyncio.Protocol):
         if self._failed is not None:
             raise self._failed
         if self._lost:
-            raise HTTPError("it was closed here")
+            raise CutOffError("it was closed here")
         if self._waiter is not None and not self._waiter.done():
             raise RuntimeError("two tasks read the same stream; give each a stream of its own")
         waiter = self._waiter = self._loop.create_future()
@@ -152,7 +152,7 @@ class AsyncWire(asyncio.Protocol):
                 if self._waiting > _HIGH and not self._paused and not reader.done:
                     self._paused = True
                     self._transport.pause_reading()
-            if reader.failure is not None:
+            if reader.state is State.FAILED:
                 reader.check()
         except HTTPError as error:
             self._fail(error)
@@ -176,7 +176,7 @@ class AsyncWire(asyncio.Protocol):
         if writable is not None and not writable.done():
             writable.set_result(None)
 
-    async def _send(self, body: bytes, reader: ReplyReader) -> None:
+    async def _send(self, body: bytes, reader: AnswerReader) -> None:
         """Sends a long body piece by piece, until the server has answered or left."""
         rest = memoryview(body)
         while rest and not reader.status and not self._lost and self._failed is None:

@@ -7,10 +7,11 @@ import re
 from urllib.parse import urlsplit
 
 from ..errors import ConnectError, RequestError, RequestTimeout
-from .http1 import HTTPError
+from .http1 import CutOffError, HTTPError
 from .request import Request
 
 __all__ = [
+    "broken_answer",
     "cannot_connect",
     "is_over",
     "lost_connection",
@@ -80,5 +81,18 @@ def no_answer(
     if is_over(error):
         return no_answer_in_time(request, limit, "no answer came")
     if isinstance(error, HTTPError | OSError):
-        return lost_connection(request, words(error), answered=answered)
+        return broken_answer(request, error, answered=answered)
     return error
+
+
+def broken_answer(
+    request: Request, error: HTTPError | OSError, *, answered: bool = True
+) -> RequestError:
+    """What a failure of the connection, or of what came over it, is to the caller."""
+    if isinstance(error, OSError | CutOffError):
+        return lost_connection(request, words(error), answered=answered)
+    return RequestError(
+        f"{request.method} {request.url}: the answer is not valid HTTP ({error}). Is this really "
+        "a TabbyAPI server?",
+        answered=True,
+    )

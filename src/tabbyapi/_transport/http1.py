@@ -1,209 +1,236 @@
-"""HTTP/1.1 without I/O, for both twins: the head of a request, and the reading of an answer.
+"""HTTP/1.1 without I/O, for both twins: heads of requests, and the reading of one answer.
 
-A library would do it at several times the cost: `http.client` parses a head as an e-mail and reads
-line by line, and aiohttp hands on each chunk of a body by itself. Here a head is one search and a
-split, and a read of a body is one loop (see `chunked`).
+Theory of operation. An `AnswerReader` reads one answer and is thrown away. llhttp (the parser of
+Node, by way of `httptools`) takes the bytes and calls back. States, changed by the callbacks, by
+`feed` (a parse error) and by `end` (the connection's end):
+
+    HEAD -> BODY -> DONE      HEAD or BODY -> FAILED
+
+`status` is set on leaving HEAD. Interim answers (1xx) leave the state in HEAD. Bytes of the body
+that precede a parse error are given out first; `check` raises the error afterwards.
+
+llhttp lets a few things pass that RFC 9112 does not, or that this client cannot undo: another
+transfer coding than chunked, a content coding, other protocols of the same shape (RTSP, ICE,
+HTTP/2.0), heads of any size. They are refused here.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .chunked import Dechunker
-from .request import Request
+from httptools.parser.errors import HttpParserError
+from httptools.parser.parser import HttpResponseParser
 
-__all__ = ["HTTPError", "ReplyReader", "RequestHeads"]
+if TYPE_CHECKING:
+    from .request import Request
+
+__all__ = ["AnswerReader", "CutOffError", "HTTPError", "RequestHeads", "State"]
 
 _LINES = 100  # of a head; and as many interim answers
-_BLANK = re.compile(rb"\n\r?\n")
-_STATUS = re.compile(r"HTTP/1\.([01])[ \t]+([1-9]\d\d)(?:[ \t].*)?")
-_BODILESS = (204, 304)
+_OVERHEAD = 2 * 65_536  # bytes of framing (extensions, trailers) in a row without any content
+_CODINGS = (("transfer-encoding", "chunked"), ("content-encoding", "identity"))
 _KEPT = 16  # heads
 
 
 class HTTPError(Exception):
-    """What has come is no answer of HTTP/1, or not a whole one; the text says why."""
+    """What has come is not a valid answer of HTTP/1; the text says why."""
 
 
-class ReplyReader:
-    """Takes one answer off a connection: `feed` it what was received, `end` it with the connection.
+class CutOffError(HTTPError):
+    """The connection ended before the answer did."""
+
+
+class State(Enum):
+    """How far an answer has been read."""
+
+    HEAD = "head"
+    BODY = "body"
+    DONE = "done"
+    FAILED = "failed"
+
+
+_HEAD, _BODY, _DONE, _FAILED = State
+
+
+class AnswerReader:
+    """Reads one answer off a connection: `feed` it what was received, `end` it at the end.
 
     Args:
         limit: bytes that a line of the head may have.
 
     Attributes:
+        state: how far it is.
         status: of its head; 0 until that is read.
         headers: with names in lower case; those given several times are joined by ", ".
-        done: its body is over.
-        failure: what is wrong with the body's framing, once something is.
     """
 
     __slots__ = (
-        "_frames",
-        "_held",
+        "_extra",
+        "_failure",
         "_interim",
         "_keep",
-        "_left",
         "_limit",
-        "done",
-        "failure",
+        "_lines",
+        "_parser",
+        "_pieces",
+        "_start",
+        "_unfinished",
         "headers",
+        "on_body",
+        "state",
         "status",
     )
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held = b""  # an unfinished head; once done, what came behind the answer
+        self._pieces: list[bytes] = []  # of the body, in the read being parsed
+        self._start = b""  # first bytes of the answer, for the error message
+        self._lines = 0  # headers and trailers
         self._interim = 0
-        self._frames: Dechunker | None = None
-        self._left: int | None = None  # bytes of the body; None = up to the connection's end
+        self._unfinished = 0  # bytes since the last header or the last content
+        self._extra = False  # bytes came after the answer's end
         self._keep = False
+        self._failure: str | None = None
+        self.state = _HEAD
         self.status = 0
-        self.headers: Mapping[str, str] = {}
-        self.done = False
-        self.failure: str | None = None
+        self.headers: dict[str, str] = {}
+        self.on_body = self._pieces.append
+        # The parser holds this reader: let go at the end, so that no circle is left behind.
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+
+    @property
+    def done(self) -> bool:
+        """True once the body is over."""
+        return self.state is _DONE
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may carry a further request."""
-        rest = self._held or (self._frames is not None and self._frames.rest)
-        return self.done and self._keep and not rest
+        """Whether the connection may carry a further request.
 
-    def feed(self, data: bytes) -> bytes:
+        Not after a status of 500 or more: TabbyAPI closes the connection then, unannounced.
+        """
+        return self.state is _DONE and self._keep and not self._extra and self.status < 500
+
+    def feed(self, data: bytes | memoryview) -> bytes:
         """The bytes of the body that are in `data`. Those before a failure are given out.
 
         Raises:
-            HTTPError: the head is none of HTTP/1, or larger than the limits.
+            HTTPError: the head is not valid, or larger than the limits.
         """
-        if not self.status:
-            data = self._head(data)
-        if not data:
+        parser = self._parser
+        if parser is None:
+            if bytes(data).strip(b"\r\n"):
+                self._extra = True
             return b""
-        if self.done:
-            self._held += data
-            return b""
-        frames = self._frames
-        if frames is not None:
-            data = frames.feed(data)
-            self.done, self.failure = frames.done, frames.failure
-            return data
-        left = self._left
-        if left is not None:
-            if len(data) > left:
-                data, self._held = data[:left], data[left:]
-            self._left = left = left - len(data)
-            self.done = not left
-        return data
+        self._unfinished += len(data)
+        if len(self._start) < 80 and self.state is _HEAD:
+            self._start += bytes(data[:80])
+        try:
+            parser.feed_data(data)
+        except HttpParserError as error:
+            self._stop(str(error))
+        pieces = self._pieces
+        if pieces:
+            piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._unfinished = 0
+            return piece
+        if self.state is _HEAD:
+            if self._unfinished > self._limit:
+                self._stop(f"a line of its head has more than {self._limit:,} bytes")
+        elif self._unfinished > _OVERHEAD and self.state is _BODY:
+            self._stop("its framing goes on and on without content")
+        return b""
 
     def check(self) -> None:
-        """Sees that the body's framing is sound so far.
+        """Raise what is wrong with the body so far, if anything.
 
         Raises:
-            HTTPError: it is not.
+            HTTPError: its framing is broken.
         """
-        if self.failure is not None:
-            raise HTTPError(f"its framing is broken: {self.failure}")
+        if self.state is _FAILED:
+            raise HTTPError(self._failure)
 
     def end(self) -> None:
         """The connection has ended, and with it perhaps the body.
 
         Raises:
-            HTTPError: the answer is not whole.
+            CutOffError: the answer is not whole.
+            HTTPError: it was broken before.
         """
-        if self.done:
-            return
-        if not self.status:
-            raise HTTPError("its head is cut off" if self._held else "the server disconnected")
-        if self._frames is not None or self._left is not None:
-            raise HTTPError("its body is cut off")
-        self._keep = False
-        self.done = True
+        self.check()
+        if self.state is _HEAD:
+            cut = "its head is cut off" if self._start else "the server disconnected"
+            raise CutOffError(cut)
+        if self.state is _BODY:
+            if "content-length" in self.headers or "transfer-encoding" in self.headers:
+                raise CutOffError("its body is cut off")
+            self.state, self._parser = _DONE, None
 
-    def _head(self, data: bytes) -> bytes:
-        """Reads a head, passing over interim ones; what came behind it."""
-        # The end may lie over the cut between this read and the one before.
-        start, held = max(0, len(self._held) - 3), self._held + data
-        while True:
-            blank = _BLANK.search(held, start)
-            if blank is None:
-                self._check(held)
-                self._held = held
-                return b""
-            head, held, start = held[: blank.start()], held[blank.end() :], 0
-            if len(head) > self._limit:
-                self._check(head)
-            first, *lines = head.decode("latin-1").split("\n")
-            found = _STATUS.fullmatch(first.rstrip("\r"))
-            if found is None:
-                raise HTTPError(f"it begins with {first[:80]!r}")
-            status = int(found[2])
-            if status >= 200 or status == 101:
-                break
+    def _stop(self, reason: str) -> None:
+        """End the parsing. What follows a whole answer is no fault of that answer."""
+        self._parser = None
+        if self.state is _DONE:
+            self._extra = True
+            return
+        in_head, self.state = self.state is _HEAD, _FAILED
+        if self._failure is None:
+            self._failure = reason[:1].lower() + reason[1:]
+        if in_head:
+            # Text that is no HTTP at all, such as the banner of an SSH server, explains itself.
+            begun = f"; it begins with {self._start[:80]!r}" if not self._lines else ""
+            raise HTTPError(self._failure + begun)
+
+    # Called by the parser.
+
+    def on_message_begin(self) -> None:
+        if self.state is not _HEAD:  # a second answer
+            raise HTTPError
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._unfinished = 0
+        self._lines += 1
+        if self._lines > _LINES:
+            self._refuse(f"it has more than {_LINES} headers")
+        if len(name) + len(value) > self._limit:
+            self._refuse(f"a line of its head has more than {self._limit:,} bytes")
+        if self.state is _HEAD:  # trailers are skipped
+            key, text = name.decode("ascii").lower(), value.decode("latin-1").rstrip()
+            headers = self.headers
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        assert parser is not None
+        status, version = parser.get_status_code(), parser.get_http_version()
+        if not self._start.lstrip(b"\r\n").startswith(b"HTTP/") or version not in ("1.1", "1.0"):
+            self._refuse("it is not HTTP/1")
+        if status < 100:
+            self._refuse(f"its status is {status:03}")
+        if status < 200 and status != 101:
             self._interim += 1
             if self._interim >= _LINES:
-                raise HTTPError(f"got more than {_LINES} interim answers")
-        self._held = b""
-        headers = _fields(lines)
-        options = headers.get("connection", "").lower()
-        self._keep = "close" not in options and (found[1] == "1" or "keep-alive" in options)
-        if status in _BODILESS:
-            self._left = 0
-        elif headers.get("transfer-encoding", "").lower().endswith("chunked"):
-            self._frames = Dechunker()
-        else:
-            self._left = _length(headers)
-        self.done = self._left == 0
-        self.status, self.headers = status, headers
-        return held
+                self._refuse(f"it follows more than {_LINES} interim answers")
+            self.headers, self._lines = {}, 0
+            return
+        for name, accepted in _CODINGS:
+            coding = self.headers.get(name)
+            if coding is not None and coding.lower() != accepted:
+                self._refuse(f"it has {name} {coding[:80]}, which was not asked for")
+        self.status, self.state = status, _BODY
 
-    def _check(self, head: bytes) -> None:
-        """Sees that a head, or the beginning of one, may be one."""
-        if not head.startswith(b"HTTP/"[: len(head)]):
-            raise HTTPError(f"it begins with {head[:80]!r}")
-        lines = head.split(b"\n")
-        if max(map(len, lines)) > self._limit:
-            raise HTTPError(f"a line of its head has more than {self._limit:,} bytes")
-        if len(lines) > _LINES + 2:  # the first, and the beginning of the last
-            raise HTTPError(f"got more than {_LINES} headers")
+    def on_message_complete(self) -> None:
+        if self.state is _BODY:  # not an interim answer
+            assert self._parser is not None
+            self._keep = self._parser.should_keep_alive()
+            self.state, self._parser = _DONE, None
 
-
-def _fields(lines: list[str]) -> dict[str, str]:
-    """The fields of a head.
-
-    Raises:
-        HTTPError: a line is none, or there are too many.
-    """
-    if len(lines) > _LINES:
-        raise HTTPError(f"got more than {_LINES} headers")
-    fields: dict[str, str] = {}
-    name = ""
-    for line in lines:
-        if line[:1] in (" ", "\t") and name:  # a value folded over several lines
-            fields[name] = f"{fields[name]} {line.strip()}"
-            continue
-        name, colon, value = line.partition(":")
-        name, value = name.lower(), value.strip()
-        if not colon or not name or name != name.strip():
-            raise HTTPError("a line of its head is no header")
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return fields
-
-
-def _length(headers: Mapping[str, str]) -> int | None:
-    """The body's length in bytes; None where its end is the connection's.
-
-    Raises:
-        HTTPError: it says several.
-    """
-    text = headers.get("content-length", "")
-    if "," in text:
-        given = {part.strip() for part in text.split(",")}
-        if len(given) > 1:
-            raise HTTPError("it has several content lengths")
-        text = given.pop()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    def _refuse(self, reason: str) -> None:
+        self._failure = reason
+        raise HTTPError(reason)  # the parser stops, and raises an error of its own
 
 
 class RequestHeads:

@@ -16,6 +16,7 @@ from ..errors import RequestError, RequestTimeout
 from .base import PROBING, address_of, sent_whole, smallest
 from .connection import Wire, left_of
 from .errors import (
+    broken_answer,
     cannot_connect,
     is_over,
     lost_connection,
@@ -23,7 +24,7 @@ from .errors import (
     no_answer_in_time,
     words,
 )
-from .http1 import HTTPError, ReplyReader, RequestHeads
+from .http1 import AnswerReader, HTTPError, RequestHeads
 from .pool import Idle
 from .request import Answer, Request
 
@@ -57,7 +58,7 @@ class SocketTransport:
         limit = smallest(request.read_timeout, request.timeout.total)
         deadline = None if limit is None else time.monotonic() + limit
         wire = self._wire(request, limit)
-        reader = ReplyReader(request.limits.header)
+        reader = AnswerReader(request.limits.header)
         head, body = self._heads.of(request), request.body
         try:
             if body is not None and len(body) <= _SMALL:
@@ -123,7 +124,7 @@ class SocketStream:
     )
 
     def __init__(
-        self, request: Request, reader: ReplyReader, held: bytes, wire: Wire, idle: Idle[Wire]
+        self, request: Request, reader: AnswerReader, held: bytes, wire: Wire, idle: Idle[Wire]
     ) -> None:
         self._request = request
         self._reader = reader
@@ -162,7 +163,7 @@ class SocketStream:
             if is_over(error):
                 self._failed = no_answer_in_time(self._request, timeout, "no data came")
             else:
-                self._failed = lost_connection(self._request, words(error), answered=True)
+                self._failed = broken_answer(self._request, error)
         else:
             self._release()
             return b""
