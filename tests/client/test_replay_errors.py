@@ -73,7 +73,8 @@ def test_a_refusal_is_an_error_of_its_kind(talk: Talk, ask: Ask, capture: Captur
         assert (error.method, error.url) == ("POST", f"{server.url}/v1/chat/completions")
         assert str(capture.status) in str(error)
     assert len(server.requests) == len(SPLITS), "none of these is worth a second try"
-    assert server.connections == 1, "the connection is kept"
+    kept = capture.status < 500  # after those the real server closes, unannounced
+    assert server.connections == (1 if kept else len(SPLITS))
 
 
 @pytest.mark.parametrize("capture", REFUSALS, ids=repr)
