@@ -7,7 +7,8 @@ from typing import Any
 from support.captures import Capture, load
 from support.talk import HELLO, Ask
 from support.wire import without_nulls
-from tabbyapi._protocol.requests.validate import RULES
+from tabbyapi._protocol.requests.rules import rules_of
+from tabbyapi.types import ChatParams
 
 CHAT = [
     capture
@@ -23,7 +24,6 @@ REFUSED = {
     "chat_part_text_null": "messages[0].content[0].text",
     "chat_part_unknown_type": "messages[0].content[0].type",
     "chat_rf_json_schema_missing": "response_format.json_schema",
-    "chat_template_error_stream": "messages[0].role",
     "nomodel_chat_invalid": "messages",
     "val_coercions": "max_tokens",
     "val_content_number": "messages[0].content",
@@ -113,7 +113,7 @@ def ask_of(capture: Capture) -> Ask | None:
     fields = dict(fields)
     messages = fields.pop("messages", None)
     stream = fields.pop("stream", False)
-    unnamed = {name: fields.pop(name) for name in list(fields) if name not in RULES}
+    unnamed = {name: fields.pop(name) for name in list(fields) if name not in rules_of(ChatParams)}
     return Ask(messages, {**fields, "extra_body": unnamed} if unnamed else fields, stream)
 
 

@@ -8,7 +8,21 @@ import pytest
 from tests.support.replay import ReplayServer, json_reply
 
 import tabbyapi
-from tabbyapi import ChatCompletionRequest, ChatMessageContent, assistant, tool, user
+from tabbyapi import ChatCompletionRequest, ChatMessage, ChatMessageContent, assistant, tool, user
+from tabbyapi._protocol.requests.rules import rules_of
+from tabbyapi.types.params import (
+    CallOptions,
+    ChatParams,
+    DecodeParams,
+    DownloadParams,
+    EmbeddingParams,
+    EncodeParams,
+    GenerationParams,
+    LoadEmbeddingParams,
+    LoadParams,
+    LoraParams,
+    SamplingParams,
+)
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"max_tokens": -1}, "max_tokens", "0 or more"),
@@ -45,7 +59,22 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"token_healing": "yes"}, "token_healing", "True or False"),
     ({"model": 5}, "model", "a string"),
     ({"json_schema": "{}"}, "json_schema", "schema"),
-    ({"json_schema": {}, "regex_pattern": "a"}, "regex_pattern", "together"),
+    ({"json_schema": {}}, "json_schema", "takes an empty schema for none"),
+    ({"regex_pattern": ""}, "regex_pattern", "constrains nothing"),
+    ({"grammar_string": ""}, "grammar_string", "constrains nothing"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {}}},
+        "response_format.json_schema",
+        "takes an empty schema for none",
+    ),
+    (
+        {"json_schema": {"type": "object"}, "response_format": {"type": "json"}},
+        "response_format",
+        "would drop json_schema",
+    ),
+    ({"num_predict": 5}, "num_predict", "use max_tokens"),
+    ({"format": "json"}, "format", "use json_schema"),
+    ({"options": {"temperature": 0}}, "options", "a parameter of its own"),
     ({"response_format": {"type": "xml"}}, "response_format.type", "json_schema"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "holds no"),
     ({"response_format": "json"}, "response_format", "a dict"),
@@ -54,7 +83,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [{"function": {"name": "f"}}]}, "tools[0].function.description", "description"),
     ({"tools": [5]}, "tools[0]", ""),
     ({"reasoning": {"effort": 5}}, "reasoning.effort", "a string"),
-    ({"reasoning": {"budget": 5}}, "reasoning", "max_tokens"),
+    ({"reasoning": {"budget": 5}}, "reasoning.budget", "max_tokens"),
     ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage", "True or False"),
     ({"template_vars": [1]}, "template_vars", "a dict"),
     ({"extra_body": [1]}, "extra_body", "a dict"),
@@ -92,7 +121,8 @@ MESSAGES: list[tuple[Any, str]] = [
     (None, "messages"),
     ([5], "messages[0]"),
     (["Hello"], "messages[0]"),
-    ([{"role": "wizard", "content": "x"}], "messages[0].role"),
+    ([{"role": "", "content": "x"}], "messages[0].role"),
+    ([ChatMessage("", "x")], "messages[0].role"),
     ([{"role": None, "content": "x"}], "messages[0].role"),
     ([{"role": 1, "content": "x"}], "messages[0].role"),
     ([user("x"), {"role": "user", "content": 5}], "messages[1].content"),
@@ -227,11 +257,43 @@ def test_usage_can_be_declined() -> None:
     assert body["stream_options"] == {"include_usage": False}
 
 
+@pytest.mark.parametrize("role", ["developer", "critic", "tool_responses"])
+def test_any_role_is_sent_because_the_template_decides(role: str) -> None:
+    for message in ({"role": role, "content": "x"}, ChatMessage(role, "x")):
+        assert sent([message])["messages"] == [{"role": role, "content": "x"}]
+
+
+def test_several_constraints_are_sent_together_because_the_server_applies_all() -> None:
+    body = sent([user("x")], json_schema={"type": "string"}, regex_pattern="[a-z]+")
+    assert body["json_schema"] == {"type": "string"}
+    assert body["regex_pattern"] == "[a-z]+"
+
+
+def test_an_empty_message_can_be_continued() -> None:
+    body = sent([user("x"), assistant("")], continue_final_message=True)
+    assert body["messages"][-1] == {"role": "assistant", "content": ""}
+
+
 def test_request_fields_and_parameters_are_the_same() -> None:
     fields = set(ChatCompletionRequest.__struct_fields__) - {"messages", "stream"}
-    params = tabbyapi.types.ChatParams
-    names = params.__required_keys__ | params.__optional_keys__
-    assert fields == names - {"timeout", "extra_body"}
+    assert fields == ChatParams.__annotations__.keys() - CallOptions.__annotations__.keys()
+
+
+DESCRIBED = [
+    *(ChatParams, GenerationParams, SamplingParams, LoadParams, LoadEmbeddingParams),
+    *(DownloadParams, EncodeParams, DecodeParams, LoraParams, EmbeddingParams),
+]
+
+
+@pytest.mark.parametrize("described", DESCRIBED, ids=lambda params: params.__name__)
+def test_every_parameter_has_a_rule_that_refuses_or_accepts_anything(described: Any) -> None:
+    open_to_all = {"json_schema", "response_format", "tools"}
+    for name, rule in rules_of(described).items():
+        if name in open_to_all:
+            continue
+        with pytest.raises(tabbyapi.ValidationError) as caught:
+            rule(name, object())
+        assert caught.value.field == name
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_messages_can_be_added_without_asking() -> None:
     assert talk.regenerate().text == "Yes."
     assert len(talk) == 5
     with pytest.raises(ValidationError, match=r"messages\[1\]"):
-        talk.append(user("x"), {"role": "nobody", "content": "y"})
+        talk.append(user("x"), {"role": "", "content": "y"})
     assert len(talk) == 5
 
 
@@ -384,7 +384,7 @@ def test_half_a_character_is_refused_with_the_fields_name(
         ('{"format": "tabbyapi.conversation", "version": 1}', "damaged"),
         (
             '{"format": "tabbyapi.conversation", "version": 1, "summary_prompt": "s",'
-            '"messages": [{"role": "nobody"}]}',
+            '"messages": [{"role": ""}]}',
             r"damaged.*messages\[0\].role",
         ),
         (

@@ -6,29 +6,18 @@ import base64
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 import msgspec
 
 from .._protocol.call import Call, encode_body
-from .._protocol.requests.rules import refuse, string
-from .._protocol.requests.services import body_of, embedding_input
+from .._protocol.requests.rules import body_of
+from .._protocol.requests.services import embedding_input
 from ..types.embeddings import Embedding, EmbeddingResponse, EmbeddingUsage
-from ..types.params import CallOptions
+from ..types.params import EmbeddingParams
 from .caller import AsyncCaller, Caller
 
-__all__ = ["AsyncEmbeddings", "EmbeddingParams", "Embeddings", "embedding_call"]
-
-
-class EmbeddingParams(CallOptions, total=False):
-    """How vectors are asked for."""
-
-    encoding_format: Literal["float", "base64"] | None
-    """How the numbers travel: as decimal text (the default), or as base64, which is a third of
-    the size. The result is the same: lists of floats.
-    """
-    model: str | None
-    """Ignored by TabbyAPI: the loaded embedding model answers."""
+__all__ = ["AsyncEmbeddings", "Embeddings", "embedding_call"]
 
 
 class _Item(msgspec.Struct):
@@ -62,12 +51,6 @@ def _floats(value: list[float] | str) -> list[float]:
     return floats.tolist()
 
 
-def _encoding(field: str, value: Any) -> Any:
-    if value not in ("float", "base64"):  # the server would take it for "float"
-        raise refuse(field, value, '"float" or "base64"')
-    return value
-
-
 def embedding_call(
     texts: str | Sequence[str], params: Mapping[str, Any]
 ) -> Call[EmbeddingResponse]:
@@ -76,9 +59,7 @@ def embedding_call(
     Raises:
         ValidationError: no text, something else than text, or an unknown encoding.
     """
-    body = body_of(
-        {"input": embedding_input(texts)}, params, {"encoding_format": _encoding, "model": string}
-    )
+    body = body_of({"input": embedding_input(texts)}, params, EmbeddingParams)
     return Call(
         method="POST",
         path="/v1/embeddings",

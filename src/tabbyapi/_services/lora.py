@@ -8,15 +8,15 @@ from typing import Any, TypeAlias, Unpack
 import msgspec
 
 from .._protocol.call import Call, encode_body
-from .._protocol.requests.rules import boolean
-from .._protocol.requests.services import body_of, lora_list
+from .._protocol.requests.rules import body_of
+from .._protocol.requests.services import lora_list
 from ..errors import InvalidRequestError
 from ..types.loras import LoraCard, LoraList, LoraLoadResponse, LoraScaling
-from ..types.params import CallOptions
+from ..types.params import LoraParams
 from .caller import AsyncCaller, Caller
 from .common import TimeoutLike, nothing
 
-__all__ = ["AsyncLora", "Lora", "LoraParams", "LorasLike", "lora_load_call"]
+__all__ = ["AsyncLora", "Lora", "LorasLike", "lora_load_call"]
 
 LorasLike: TypeAlias = str | Mapping[str, float] | Sequence[str | LoraScaling | Mapping[str, Any]]
 """A name, a dict of names and scalings, or a list of names or `LoraScaling`s."""
@@ -26,13 +26,6 @@ Cards: TypeAlias = list[LoraCard]  # inside the classes, `list` is a method
 _LOAD = "/v1/lora/load"
 _list = msgspec.json.Decoder(LoraList).decode
 _loaded = msgspec.json.Decoder(LoraLoadResponse).decode
-
-
-class LoraParams(CallOptions, total=False):
-    """What a load takes beside the adapters."""
-
-    skip_queue: bool | None
-    """Meant to not wait for running requests."""
 
 
 def _cards(body: bytes) -> list[LoraCard]:
@@ -74,7 +67,7 @@ def lora_load_call(loras: LorasLike, params: Mapping[str, Any]) -> Call[LoraLoad
     return Call(
         method="POST",
         path=_LOAD,
-        body=encode_body(body_of({"loras": lora_list(loras)}, params, {"skip_queue": boolean})),
+        body=encode_body(body_of({"loras": lora_list(loras)}, params, LoraParams)),
         decode=_load_answer,
         auth="admin",
         timeout=params.get("timeout"),

@@ -10,16 +10,8 @@ import msgspec
 from .._protocol.assembly.load import load_stream_decoder
 from .._protocol.call import Auth, Call, StreamCall, encode_body
 from .._protocol.requests.services import download_body, load_body, load_embedding_body
-from ..types.models import (
-    DownloadParams,
-    DownloadResponse,
-    LoadEmbeddingParams,
-    LoadParams,
-    LoadProgress,
-    ModelCard,
-    ModelList,
-    ServerProps,
-)
+from ..types.models import DownloadResponse, LoadProgress, ModelCard, ModelList, ServerProps
+from ..types.params import DownloadParams, LoadEmbeddingParams, LoadParams
 from .caller import AsyncCaller, Caller
 from .common import TimeoutLike, nothing
 

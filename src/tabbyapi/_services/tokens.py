@@ -8,10 +8,11 @@ from typing import Any, TypeAlias, Unpack
 import msgspec
 
 from .._protocol.call import Call, encode_body
-from .._protocol.requests.rules import boolean
-from .._protocol.requests.services import body_of, text_or_messages, token_ids_of
+from .._protocol.requests.rules import body_of
+from .._protocol.requests.services import text_or_messages, token_ids_of
 from ..types.messages import MessageLike
-from ..types.tokens import DecodeParams, EncodeParams, TokenDecodeResponse, TokenEncodeResponse
+from ..types.params import DecodeParams, EncodeParams
+from ..types.tokens import TokenDecodeResponse, TokenEncodeResponse
 from .caller import AsyncCaller, Caller
 
 __all__ = ["AsyncTokens", "TextOrMessages", "Tokens", "decode_call", "encode_call"]
@@ -56,7 +57,7 @@ def decode_call(tokens: Iterable[int], params: Mapping[str, Any]) -> Call[str]:
     return Call(
         method="POST",
         path="/v1/token/decode",
-        body=encode_body(body_of(fixed, params, {"decode_special_tokens": boolean})),
+        body=encode_body(body_of(fixed, params, DecodeParams)),
         decode=_text,
         timeout=params.get("timeout"),
     )

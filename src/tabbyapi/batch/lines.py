@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 
 from .._protocol.call import Call
-from .._protocol.requests.validate import RULES
+from .._protocol.requests.rules import rules_of
 from .._services.chat import chat_call
 from .._services.completions import completion_call
 from .._services.embeddings import embedding_call
 from ..errors import ValidationError
+from ..types.params import ChatParams
 
 __all__ = ["Answer", "Defaults", "call_of", "read_line"]
 
@@ -126,11 +127,12 @@ def _openai(content: dict[str, Any], defaults: Defaults) -> Call[Answer]:
     if url == "/v1/embeddings":
         embedding = embedding_call(fields.pop("input", None), fields)
         return _answering(embedding, _vectors(embedding.decode))
-    params = {name: value for name, value in fields.items() if name in RULES}
+    known = rules_of(ChatParams)
+    params = {name: value for name, value in fields.items() if name in known}
     params["extra_body"] = {
         name: value
         for name, value in fields.items()
-        if name not in RULES and name not in ("messages", "prompt") and value is not None
+        if name not in known and name not in ("messages", "prompt") and value is not None
     }
     if url == "/v1/chat/completions":
         return _chat(fields.get("messages"), params, defaults)

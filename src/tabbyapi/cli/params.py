@@ -29,10 +29,9 @@ _OF_CALLS = {"timeout", "extra_body"}  # which are not sent as they are
 
 def parameter_names(of: str = "ChatParams") -> list[str]:
     """Every parameter of a chat request, or of what another `TypedDict` describes."""
-    from ..types import models, params
+    from ..types import params
 
-    resolve_types = getattr(params, of, None) or getattr(models, of)
-    return sorted(resolve_types.__annotations__.keys() - _OF_CALLS)
+    return sorted(getattr(params, of).__annotations__.keys() - _OF_CALLS)
 
 
 def parse_parameter(text: str, of: str = "ChatParams") -> tuple[str, Any]:

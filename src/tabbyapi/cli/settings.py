@@ -117,13 +117,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _checked(name: str, value: Any, where: str) -> Any:
     from .._protocol.endpoint import normalised_url
-    from .._protocol.requests.rules import string
-    from .._protocol.requests.validate import RULES
+    from .._protocol.requests.rules import rule_of, rules_of
+    from ..types.params import ChatParams
 
     try:
         if name == "url":
-            return normalised_url(string(name, value))
-        return string(name, value) if name == "system" else RULES[name](name, value)
+            return normalised_url(rule_of(str)(name, value))
+        rule = rule_of(str) if name == "system" else rules_of(ChatParams)[name]
+        return rule(name, value)
     except ValidationError as error:
         raise ValidationError(f"{where}: {error}", field=name) from None
 

@@ -51,9 +51,6 @@ from .messages import (
     user,
 )
 from .models import (
-    DownloadParams,
-    LoadEmbeddingParams,
-    LoadParams,
     LoadProgress,
     ModelCard,
     ModelParameters,
@@ -68,7 +65,15 @@ from .options import (
 from .params import (
     CallOptions,
     ChatParams,
+    DecodeParams,
+    DownloadParams,
+    EmbeddingParams,
+    EncodeParams,
     GenerationParams,
+    LoadEmbeddingParams,
+    LoadParams,
+    LoraParams,
+    SamplingParams,
 )
 from .requests import (
     ChatCompletionRequest,
@@ -76,10 +81,6 @@ from .requests import (
 from .sampling import (
     SamplerOverride,
     SamplerOverrides,
-)
-from .tokens import (
-    DecodeParams,
-    EncodeParams,
 )
 from .usage import (
     UsageStats,
@@ -108,6 +109,7 @@ __all__ = [
     "Delta",
     "DownloadParams",
     "Embedding",
+    "EmbeddingParams",
     "EmbeddingResponse",
     "EmbeddingUsage",
     "EncodeParams",
@@ -121,6 +123,7 @@ __all__ = [
     "LoadProgress",
     "LoraCard",
     "LoraLoadResponse",
+    "LoraParams",
     "LoraScaling",
     "MessageLike",
     "ModelCard",
@@ -129,6 +132,7 @@ __all__ = [
     "RetryPolicy",
     "SamplerOverride",
     "SamplerOverrides",
+    "SamplingParams",
     "ServerProps",
     "Timeout",
     "TokenLogprob",

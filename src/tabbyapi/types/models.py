@@ -1,18 +1,12 @@
-"""Models: cards, load progress, server properties, and the parameters of loads and downloads."""
+"""Models: cards, load progress, server properties."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from .params import CallOptions
-
 __all__ = [
-    "DownloadParams",
     "DownloadResponse",
     "GenerationSettings",
-    "LoadEmbeddingParams",
-    "LoadParams",
     "LoadProgress",
     "ModelCard",
     "ModelList",
@@ -131,72 +125,3 @@ class DownloadResponse(msgspec.Struct):
     """The wire form of a finished download."""
 
     download_path: str
-
-
-class LoadParams(CallOptions, total=False):
-    """How to load a model. A settings file in the model's folder overrides each of these."""
-
-    max_seq_len: int | None
-    """Context window, in tokens; -1: as the model says. Default: the server's."""
-    cache_size: int | None
-    """Tokens the cache holds, a multiple of 256. Default: the server's."""
-    cache_mode: str | None
-    """Precision of the cache, e.g. "FP16", "Q8" or "4,4". Default: the server's."""
-    chunk_size: int | None
-    """Tokens of a prompt processed in one go. Default: the server's."""
-    output_chunking: bool | None
-    """Splits the output layer to save memory. Default True."""
-    prompt_template: str | None
-    """Name of a chat template to use in place of the model's own."""
-    vision: bool | None
-    """Load the part that understands images. Default: the server's."""
-    draft_model: Mapping[str, Any] | None
-    """A small model that drafts: `{"draft_model_name": str, "draft_rope_scale": float,
-    "draft_rope_alpha": float | "auto", "draft_gpu_split": [float]}`; only the name is required.
-    """
-    backend: str | None
-    """"exllamav3" is the only one TabbyAPI still has."""
-    tensor_parallel: bool | None
-    """Spread each layer over all GPUs."""
-    tensor_parallel_backend: str | None
-    """"native" or "nccl"."""
-    gpu_split_auto: bool | None
-    """Let the server divide the model among GPUs."""
-    autosplit_reserve: Sequence[float] | None
-    """Memory to leave free on each GPU, in MB."""
-    gpu_split: Sequence[float] | None
-    """Memory to use on each GPU, in GB."""
-    rope_scale: float | None
-    """Accepted and unused."""
-    rope_alpha: float | Literal["auto"] | None
-    """Accepted and unused."""
-    skip_queue: bool | None
-    """Meant to not wait for running requests; the server waits all the same."""
-
-
-class LoadEmbeddingParams(CallOptions, total=False):
-    """How to load an embedding model."""
-
-    embeddings_device: str | None
-    """Where it runs: "cpu", "auto" or "cuda". Default: the server's."""
-
-
-class DownloadParams(CallOptions, total=False):
-    """What to download, and where to."""
-
-    repo_type: Literal["model", "lora"] | None
-    """Decides the folder it goes to. Default "model"."""
-    folder_name: str | None
-    """Folder to create. Default: the repository's name."""
-    revision: str | None
-    """Branch, tag or commit. Default: the main branch."""
-    token: str | None
-    """The hub's access token, for repositories that need one."""
-    include: Sequence[str] | None
-    """Patterns of files to fetch. Default all."""
-    exclude: Sequence[str] | None
-    """Patterns of files to leave out. Default none."""
-    chunk_limit: int | None
-    """Bytes fetched in one piece. Default: the server's."""
-    download_timeout: int | None
-    """Seconds after which the *server* gives up a silent hub. Sent as `timeout`."""

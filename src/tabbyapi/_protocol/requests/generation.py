@@ -9,21 +9,11 @@ from ...errors import ValidationError
 from ...types.messages import ChatMessage
 from ...types.params import ChatParams, GenerationParams
 from ...types.requests import ChatCompletionRequest
+from ...types.rules import refuse
 from .messages import wire_messages
-from .validate import RULES, checked_fields, refuse
+from .rules import checked_fields, rules_of, with_extra_body
 
-__all__ = ["chat_body", "generation_fields", "split_request"]
-
-_OPTIONS = {"timeout", "extra_body"}
-_CONSTRAINTS = ("json_schema", "regex_pattern", "grammar_string")
-_GENERATION = {
-    name: RULES[name]
-    for name in (GenerationParams.__required_keys__ | GenerationParams.__optional_keys__) - _OPTIONS
-}
-_CHAT = {
-    name: RULES[name]
-    for name in (ChatParams.__required_keys__ | ChatParams.__optional_keys__) - _OPTIONS
-}
+__all__ = ["chat_body", "check_together", "generation_fields", "split_request"]
 
 
 def split_request(
@@ -32,7 +22,7 @@ def split_request(
     """Messages and parameters of a request that may have been prepared as one value."""
     if not isinstance(messages, ChatCompletionRequest):
         return messages, params
-    prepared = {name: getattr(messages, name) for name in _CHAT}
+    prepared = {name: getattr(messages, name) for name in rules_of(ChatParams)}
     given = {name: value for name, value in params.items() if value is not None}
     return messages.messages, {**prepared, **given}
 
@@ -46,7 +36,7 @@ def chat_body(
         ValidationError: a field the server would refuse, ignore in silence, or fail on.
     """
     body: dict[str, Any] = {"messages": wire_messages(messages)}
-    fields = checked_fields(_without_options(params), _CHAT)
+    fields = checked_fields(params, rules_of(ChatParams))
     if "tools" in fields:
         fields["tools"] = _tools(fields["tools"])
     if "tool_choice" in fields:
@@ -64,44 +54,55 @@ def generation_fields(
     Raises:
         ValidationError: as `chat_body`.
     """
-    return _finished(body, checked_fields(_without_options(params), _GENERATION), params, stream)
-
-
-def _without_options(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name not in _OPTIONS}
+    return _finished(body, checked_fields(params, rules_of(GenerationParams)), params, stream)
 
 
 def _finished(
     body: dict[str, Any], fields: dict[str, Any], params: Mapping[str, Any], stream: bool
 ) -> dict[str, Any]:
+    check_together(fields)
     _check_constraints(fields)
     body.update(fields)
     if stream:
         body["stream"] = True
     # Without this the server sends no usage, streamed or not.
     body["stream_options"] = {"include_usage": True, **fields.get("stream_options", {})}
-    extra = params.get("extra_body")
-    if extra is not None:
-        if not isinstance(extra, Mapping):
-            raise refuse("extra_body", extra, "a dict")
-        body.update(extra)
-    return body
+    return with_extra_body(body, params)
+
+
+def check_together(fields: dict[str, Any]) -> None:
+    """Check sampling fields that depend on one another, and complete `logprobs`."""
+    least, most = fields.get("min_tokens"), fields.get("max_tokens")
+    if least is not None and most and least > most:
+        raise ValidationError(
+            f"min_tokens ({least}) must not be above max_tokens ({most})", field="min_tokens"
+        )
+    # The server's defaults are 1.0 for both.
+    low, high = fields.get("min_temp", 1.0), fields.get("max_temp", 1.0)
+    if ("min_temp" in fields or "max_temp" in fields) and low > high:
+        raise ValidationError(
+            f"min_temp ({low:g}) must not be above max_temp ({high:g}); both default to 1",
+            field="min_temp",
+        )
+    if fields.get("top_logprobs") and "logprobs" not in fields:
+        fields["logprobs"] = True  # alone it would have no effect
 
 
 def _check_constraints(fields: dict[str, Any]) -> None:
-    """Sees that a constraint the caller asked for reaches the engine."""
+    """Check that each constraint reaches the engine: the server drops an empty one in silence.
+
+    A schema, a pattern and a grammar are all applied when they are given together.
+    """
     if "json_schema" in fields:
         fields["json_schema"] = _schema(fields["json_schema"], "json_schema")
     form = fields.get("response_format")
-    if form is not None:
-        fields["response_format"] = form = _response_format(form)
-    asked: list[str] = [n for n in _CONSTRAINTS if n in fields]
-    if form is not None and form["type"] != "text":
-        asked.append("response_format")
-    if len(asked) > 1:
+    if form is None:
+        return
+    fields["response_format"] = form = _response_format(form)
+    if "json_schema" in fields and form["type"] != "text":
         raise ValidationError(
-            f"{' and '.join(asked)} are given together; the server would obey only one",
-            field=asked[1],
+            "json_schema and response_format are given together; the server would drop json_schema",
+            field="response_format",
         )
 
 
@@ -128,9 +129,15 @@ def _response_format(form: Any) -> dict[str, Any]:
 
 
 def _schema(value: Any, field: str) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise refuse(field, value, "a JSON schema as a dict, or a Python type")
+    if not isinstance(value, Mapping):
+        raise refuse(field, value, "a JSON schema as a dict, or a Python type")
+    if not value:
+        raise ValidationError(
+            f"{field} is empty, and the server takes an empty schema for none: leave it out, or "
+            'give response_format={"type": "json"} for any JSON object',
+            field=field,
+        )
+    return dict(value)
 
 
 def _tools(tools: Any) -> list[Any]:
@@ -188,7 +195,7 @@ def _check_continuation(fields: dict[str, Any], messages: Sequence[Any]) -> None
     content = last.content if isinstance(last, ChatMessage) else None
     if isinstance(last, Mapping):
         content = last.get("content")
-    if isinstance(last, ChatMessage | Mapping) and not content:
+    if isinstance(last, ChatMessage | Mapping) and content is None:
         raise ValidationError(
             "continue_final_message needs text in the last message to go on from",
             field=f"messages[{len(messages) - 1}].content",

@@ -12,15 +12,13 @@ from ...types.messages import (
     ChatImageURL,
     ChatMessage,
     ChatMessageContent,
-    ChatMessageRole,
     ToolCall,
 )
+from ...types.rules import refuse
 from ..call import json_problem
-from .validate import refuse
 
 __all__ = ["encode_message", "wire_messages"]
 
-_ROLES = frozenset(role.value for role in ChatMessageRole)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -67,7 +65,7 @@ def _is_plain(item: Any) -> bool:
     if type(item) is not dict or len(item) != 2:
         return False
     role = item.get("role")
-    return type(role) is str and role in _ROLES and type(item.get("content")) is str
+    return type(role) is str and role != "" and type(item.get("content")) is str
 
 
 def _message(item: Any, field: str) -> Any:
@@ -75,7 +73,7 @@ def _message(item: Any, field: str) -> Any:
         return item
     if isinstance(item, ChatMessage):
         role, content = item.role, item.content
-        if type(content) is str and role in _ROLES and item.tool_calls is None:
+        if type(content) is str and role and isinstance(role, str) and item.tool_calls is None:
             return item  # by far the most messages
         rest: dict[str, Any] = {}
         if item.reasoning_content is not None:
@@ -94,8 +92,12 @@ def _message(item: Any, field: str) -> Any:
     else:
         raise refuse(field, item, "a ChatMessage, a dict, or made by user(), system() and so on")
 
-    if not isinstance(role, str) or role not in _ROLES:
-        raise refuse(f"{field}.role", role, "one of system, user, assistant, tool")
+    if not isinstance(role, str) or not role:
+        raise refuse(
+            f"{field}.role",
+            role,
+            "system, user, assistant, tool, or another name that the chat template knows",
+        )
     out: dict[str, Any] = {"role": str(role)}
     if content is not None:
         out["content"] = _content(content, f"{field}.content")
