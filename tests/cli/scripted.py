@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,19 @@ def answering(request: Request) -> Reply:
     turns = len(body["messages"])
     text = f"{turns} messages, the last: {body['messages'][-1]['content']}"
     return streamed(*text.split(" , ")) if body.get("stream") else plain(text)
+
+
+def chats(*replies: Reply | Callable[[Request], Reply]) -> Callable[[Request], Reply]:
+    """Answers chats with these, the last one again and again, and the rest as `answering`."""
+    left = list(replies)
+
+    def answer(request: Request) -> Reply:
+        if request.target != "/v1/chat/completions":
+            return answering(request)
+        reply = left.pop(0) if len(left) > 1 else left[0]
+        return reply(request) if callable(reply) else reply
+
+    return answer
 
 
 def clean_environment(home: Path, **more: str) -> dict[str, str]:

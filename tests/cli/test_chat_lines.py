@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from support.replay import ReplayServer, json_reply
+from tabbyapi import LocalServer
 
 from .scripted import answering, bodies, run, streamed
 
@@ -62,3 +65,20 @@ def test_an_empty_answer_stays_in_the_conversation(tmp_path: Path) -> None:
         done = run(tmp_path, "chat", "--url", server.url, stdin="one\ntwo\n")
     assert (done.returncode, done.stdout) == (0, "\nok\n")
     assert bodies(server.requests)[1]["messages"][1] == {"role": "assistant", "content": ""}
+
+
+@pytest.mark.parametrize("options", [(), ("--max-tokens", "20")], ids=["any length", "short"])
+def test_a_conversation_may_grow_longer_than_the_context(
+    tmp_path: Path, tiny_model: Path, options: tuple[str, ...]
+) -> None:
+    pytest.importorskip("xllamacpp")
+    with LocalServer(model=tiny_model, n_ctx=512) as server:
+        lines = [f"Turn {i}: tell me about the number {i * 17}, please." for i in range(40)]
+        done = run(
+            tmp_path,
+            *("chat", "--url", server.url, *options),
+            stdin="\n".join(lines),
+            TABBY_API_KEY=server.api_key,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) >= 40

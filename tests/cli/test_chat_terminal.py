@@ -12,7 +12,7 @@ import pytest
 from support.replay import ReplayServer, Reply, Request, json_reply
 from tabbyapi.cli.sessions import fresh_name
 
-from .scripted import PROGRAM, answering, bodies, clean_environment, streamed, unfinished
+from .scripted import PROGRAM, answering, bodies, chats, clean_environment, streamed, unfinished
 
 Start = Callable[..., "pexpect.spawn[str]"]
 
@@ -55,7 +55,7 @@ def _leave(child: pexpect.spawn[str]) -> None:
 def test_turns_make_a_conversation_until_ctrl_d(start: Start) -> None:
     with ReplayServer([answering]) as server:
         child = start("chat", "--url", server.url)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         _send(child, "Hello")
         child.expect("1 messages, the last: Hello")
         _send(child, "Again")
@@ -72,9 +72,9 @@ def test_what_is_typed_while_an_answer_is_awaited_is_sent_after_it(start: Start)
         assert go_on.wait(20)
         return answering(request)
 
-    with ReplayServer([slowly, answering]) as server:
+    with ReplayServer([chats(slowly, answering)]) as server:
         child = start("chat", "--url", server.url)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         _send(child, "One")
         assert asked.wait(20)
         _send(child, "Two")
@@ -85,9 +85,9 @@ def test_what_is_typed_while_an_answer_is_awaited_is_sent_after_it(start: Start)
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_what_came(start: Start) -> None:
-    with ReplayServer([unfinished("Once upon"), streamed("ok then")]) as server:
+    with ReplayServer([chats(unfinished("Once upon"), streamed("ok then"))]) as server:
         child = start("chat", "--url", server.url)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         _send(child, "Tell me a tale")
         child.expect("Once upon")
         child.send("\x03")
@@ -105,7 +105,7 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_came(start: Start) -> None:
 def test_ctrl_c_twice_at_an_empty_prompt_leaves(start: Start) -> None:
     with ReplayServer([answering]) as server:
         child = start("chat", "--url", server.url)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         child.send("half a word\x03")  # empties the line
         child.send("\x03")
         child.expect("Ctrl-C again, or Ctrl-D, leaves")
@@ -128,7 +128,7 @@ def test_a_retry_that_fails_leaves_the_answer_there_was(start: Start) -> None:
 
     with ReplayServer([failing_once]) as server:
         child = start("chat", "--url", server.url)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         _send(child, "Hello")
         child.expect("1 messages, the last: Hello")
         _send(child, "/retry")
@@ -149,7 +149,7 @@ def test_models_are_shown_and_changed(start: Start, tmp_path: Path, tiny_model: 
     with LocalServer(model=tmp_path / "one.gguf", n_ctx=512) as server:
         keys = {"TABBY_API_KEY": server.api_key, "TABBY_ADMIN_KEY": server.admin_key}
         child = start("chat", "--url", server.url, "--max-tokens", "4", **keys)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         _send(child, "/model")
         child.expect("Model: one")
         child.expect("Others: two")
@@ -163,7 +163,7 @@ def test_models_are_shown_and_changed(start: Start, tmp_path: Path, tiny_model: 
 def test_an_edit_that_is_cancelled_changes_nothing(start: Start) -> None:
     with ReplayServer([answering]) as server:
         child = start("chat", "--url", server.url)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         _send(child, "Hello")
         child.expect("1 messages, the last: Hello")
         _send(child, "/edit")
@@ -178,7 +178,7 @@ def test_an_edit_that_is_cancelled_changes_nothing(start: Start) -> None:
 def test_an_edited_message_takes_the_place_of_the_old_one(start: Start) -> None:
     with ReplayServer([answering]) as server:
         child = start("chat", "--url", server.url)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         _send(child, "Hello")
         child.expect("1 messages, the last: Hello")
         _send(child, "/edit")
@@ -201,7 +201,7 @@ def test_a_model_that_is_not_loaded_is_offered_by_number(start: Start) -> None:
 
     with ReplayServer([unloaded]) as server:
         child = start("chat", "--url", server.url, TABBY_ADMIN_KEY="a" * 8)
-        child.expect("/help says the rest")
+        child.expect("More: /help")
         _send(child, "Hello")
         child.expect("1  small")
         child.expect("2  large")

@@ -12,7 +12,7 @@ import tabbyapi
 
 from .scripted import run
 
-_HEAVY = "msgspec urllib3 aiohttp asyncio xllamacpp starlette uvicorn rich prompt_toolkit numpy PIL"
+_HEAVY = "urllib3 aiohttp asyncio xllamacpp starlette uvicorn rich prompt_toolkit numpy PIL"
 
 COMMANDS = ["chat", "ask", "batch", "serve", "models", "lora", "templates", "sampling", "tokens"]
 COMMANDS += ["embed", "health", "whoami", "config", "completion"]

@@ -112,6 +112,38 @@ def test_edit_replaces_a_message_and_drops_what_followed() -> None:
         talk.edit(3, "x")
 
 
+def test_undo_takes_the_last_turn_back() -> None:
+    talk = conversation(SimulatedServer())
+    assert talk.undo() is None
+    talk.send("One?")
+    talk.send(["Two", "parts?"])
+    assert [part.text for part in talk.undo()] == ["Two", "parts?"]  # type: ignore[union-attr]
+    assert texts(talk) == [SYSTEM, "One?", "Yes."]
+    assert talk.undo() == "One?"
+    assert (texts(talk), talk.undo()) == ([SYSTEM], None)
+    talk.send("Anew?")
+    assert texts(talk) == [SYSTEM, "Anew?", "Yes."]
+
+
+def test_undo_takes_back_the_calls_of_a_turn_with_it() -> None:
+    talk = conversation(SimulatedServer(reply=calling("look")))
+    talk.send("One?", tools=[])
+    talk.send(tool("seen", tool_call_id="look"))
+    assert talk.undo() == "One?"
+    assert texts(talk) == [SYSTEM]
+
+
+def test_parameters_of_every_request_can_be_changed() -> None:
+    server = SimulatedServer()
+    talk = conversation(server, temperature=0.5)
+    other = talk.fork()
+    talk.params = {**talk.params, "max_tokens": 9}
+    talk.send("One?")
+    other.send("Two?")
+    assert (server.chats[0]["temperature"], server.chats[0]["max_tokens"]) == (0.5, 9)
+    assert "max_tokens" not in server.chats[1]
+
+
 def test_the_system_message_can_be_changed_without_dropping_anything() -> None:
     server = SimulatedServer()
     talk = conversation(server)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .connect import Server, connected, server_options
-from .errors import SERVER_ERROR, warn
+from .errors import SERVER_ERROR
+from .output import json_option, show, warn, write_answer
 from .params import generation_options
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ __all__ = ["ask"]
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A JSON schema the answer must satisfy; prints that JSON and nothing else.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the server's whole answer as JSON.")
+@json_option
 @click.option("--no-stream", is_flag=True, help="Wait for the whole answer, then print it.")
 def ask(
     words: tuple[str, ...],
@@ -70,9 +70,7 @@ def ask(
     Exit status: 0 answered, 1 the server's error, 2 usage, 3 not reachable, 130 interrupted.
     """
     from .inputs import picture_of, question_of, schema_of
-    from .output import lenient, write_answer
 
-    lenient(sys.stdin, sys.stdout)
     pictures = [picture_of(where) for where in images]
     messages = _messages(system, question_of(" ".join(words), files), *pictures)
     if schema is not None:
@@ -81,7 +79,7 @@ def ask(
         if as_json or no_stream or schema is not None:
             answer = client.chat.create(messages, **params)
             if as_json:
-                _print_json(answer)
+                show(answer, (), as_json=True)
             else:
                 write_answer([answer.text])
         else:
@@ -98,13 +96,6 @@ def _messages(instructions: str | None, *question: Any) -> list[ChatMessage]:
     from ..types.messages import system, user
 
     return [system(instructions), user(*question)] if instructions else [user(*question)]
-
-
-def _print_json(answer: ChatCompletionResponse) -> None:
-    import msgspec
-
-    text = msgspec.json.format(msgspec.json.encode(answer), indent=2)
-    click.echo(text.decode())
 
 
 def _check_json(answer: ChatCompletionResponse) -> None:

@@ -11,7 +11,8 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from .connect import Server, server_options
-from .errors import SERVER_ERROR, warn
+from .errors import SERVER_ERROR
+from .output import warn
 from .params import generation_options
 
 if TYPE_CHECKING:

@@ -26,31 +26,32 @@ def chat(
     resume: bool,
     session: str | None,
 ) -> None:
-    """Hold a conversation with a model.
+    """Hold a conversation with a model. It may grow longer than the model's context.
 
-    At a terminal: Ctrl-C stops the answer and keeps what came, Ctrl-D leaves, /help says the rest.
+    At a terminal: Ctrl-C stops the answer and keeps what came, Ctrl-D leaves, /help lists the rest.
     In a pipe: each line is a turn, answers go to standard output.
 
     \b
     tabbyapi chat --system "You are terse." --temperature 0.3
     printf 'Hello\\nWhat is TabbyAPI?\\n' | tabbyapi chat
     """
-    from .dialogue import Dialogue
-
     with connected(server) as client:
-        dialogue = Dialogue(client, params, system)
         if _at_terminal():
             from .repl import talk
 
-            talk(dialogue, resume=resume, session=session)
-        elif resume or session:
+            talk(client, system, params, resume=resume, name=session)
+            return
+        if resume or session:
             raise click.UsageError("--continue and --session are for conversations at a terminal")
-        else:
-            from .pipe import answer_lines
+        from .inputs import stdin_lines
+        from .output import write_answer
 
-            answer_lines(dialogue)
+        conversation = client.conversation(system, **params)
+        for text in stdin_lines():
+            with conversation.stream(text) as stream:
+                write_answer(stream.text_deltas())
 
 
 def _at_terminal() -> bool:
-    """Whether both ends are a terminal that can do more than print lines."""
+    """True if both ends are a terminal that can do more than print lines."""
     return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

@@ -10,7 +10,7 @@ import click
 
 from .connect import KEY_VARIABLES
 from .credentials import KeyName, forget_key, keys_path, place_of_key, store_key
-from .errors import warn
+from .output import warn
 from .settings import SETTINGS, config_path, find, remove, store, value_of
 
 __all__ = ["config"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ValidationError
-from .errors import warn
 from .files import config_folder, readable_by_others, write_privately
+from .output import warn
 
 __all__ = ["KeyName", "Place", "forget_key", "keys_path", "place_of_key", "store_key", "stored_key"]
 

@@ -8,7 +8,8 @@ import sys
 import click
 
 from .connect import Server, server_options
-from .printing import json_option, show
+from .inputs import stdin_text, well_formed
+from .output import json_option, show
 
 __all__ = ["embed"]
 
@@ -27,7 +28,7 @@ def embed(texts: tuple[str, ...], server: Server, as_json: bool) -> None:
     tabbyapi embed "first text" "second text"
     tabbyapi embed < titles.txt > vectors.jsonl
     """
-    wanted = list(texts) or _lines()
+    wanted = [well_formed(text) for text in texts] or _lines()
     with server.client() as client:
         answer = client.embeddings.create(wanted, encoding_format="base64")
     show(answer, (json.dumps(vector) for vector in answer.vectors), as_json=as_json)
@@ -36,8 +37,7 @@ def embed(texts: tuple[str, ...], server: Server, as_json: bool) -> None:
 def _lines() -> list[str]:
     if sys.stdin.isatty():
         raise click.UsageError("no text: give it as arguments, or put it on standard input")
-    text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+    lines = [line for line in stdin_text().split("\n") if line.strip()]
     if not lines:
         raise click.UsageError("no text on standard input")
     return lines

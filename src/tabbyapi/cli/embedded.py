@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..errors import ConnectError
-from .errors import warn
+from .output import warn
 
 if TYPE_CHECKING:
     from .._client.sync import Client

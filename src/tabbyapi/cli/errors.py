@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from ..errors import (
@@ -23,6 +21,7 @@ from ..errors import (
     TabbyError,
     ValidationError,
 )
+from .output import warn
 
 __all__ = [
     "DEFAULT_ORIGIN",
@@ -33,7 +32,6 @@ __all__ = [
     "explain",
     "report",
     "status_of",
-    "warn",
 ]
 
 SERVER_ERROR, USAGE, UNREACHABLE = 1, 2, 3
@@ -46,15 +44,10 @@ DEFAULT_ORIGIN = (
 )
 
 
-def warn(text: str) -> None:
-    """A line for the person, beside the output."""
-    click.echo(text, err=True)
-
-
 def report(error: Exception) -> int:
     """Says on standard error what went wrong; returns the exit status."""
-    sys.stdout.flush()
-    warn(click.style("Error:", fg="red", bold=True) + " " + explain(error))
+    click.secho("Error:", fg="red", bold=True, nl=False, err=True)
+    warn(" " + explain(error))
     return status_of(error)
 
 

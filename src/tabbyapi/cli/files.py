@@ -1,4 +1,4 @@
-"""Files that belong to this user alone."""
+"""Files of this user: where they are, how they are read and written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ import os
 from pathlib import Path
 
 from .._files import replace_file
+from ..errors import ValidationError
 
-__all__ = ["config_folder", "readable_by_others", "write_privately"]
+__all__ = [
+    "LARGEST",
+    "config_folder",
+    "data_folder",
+    "decode_text",
+    "read_text",
+    "readable_by_others",
+    "write_privately",
+]
+
+LARGEST = 16 << 20
+"""Bytes read of a text at most; devices and pipes may have no end."""
 
 
 def config_folder() -> Path:
@@ -15,6 +27,44 @@ def config_folder() -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("py-tabbyapi", appauthor=False)
+
+
+def data_folder() -> Path:
+    """Where this user's lasting files are; it may not exist yet."""
+    from platformdirs import user_data_path
+
+    return user_data_path("py-tabbyapi", appauthor=False)
+
+
+def read_text(path: Path) -> str:
+    """Text of a file as editors write it; see `decode_text`.
+
+    Raises:
+        ValidationError: it is not text, or too large.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return decode_text(file.read(LARGEST + 1), str(path))
+
+
+def decode_text(data: bytes, where: str) -> str:
+    """Text in UTF-8, or in UTF-16 with a byte order mark, with any line ends.
+
+    Args:
+        data: what was read, one byte more than `LARGEST` at most.
+        where: the name of its source, for messages.
+
+    Raises:
+        ValidationError: it is not text, or too large.
+    """
+    if len(data) > LARGEST:
+        raise ValidationError(f"{where}: larger than {LARGEST >> 20} MiB")
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # as Windows PowerShell writes
+    try:
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValidationError(f"{where}: not a text file in UTF-8") from None
+    return text.replace("\r\n", "\n")
 
 
 def write_privately(path: Path, content: str) -> None:
@@ -28,5 +78,5 @@ def write_privately(path: Path, content: str) -> None:
 
 
 def readable_by_others(path: Path) -> bool:
-    """Whether other users of this machine may read or change a file."""
+    """True if other users of this machine may read or change a file."""
     return os.name == "posix" and bool(path.stat().st_mode & 0o077)

@@ -6,7 +6,7 @@ import click
 
 from .connect import Server, server_options
 from .errors import SERVER_ERROR
-from .printing import json_option, show
+from .output import json_option, show
 
 __all__ = ["health"]
 

@@ -8,7 +8,7 @@ import click
 
 from .connect import Server, server_options
 from .groups import ListingGroup
-from .printing import json_option, show
+from .output import json_option, show
 
 __all__ = ["lora"]
 

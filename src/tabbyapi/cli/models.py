@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .connect import Server, server_options
-from .errors import warn
 from .groups import ListingGroup
+from .output import json_option, show, warn
 from .params import parameter_option
-from .printing import json_option, show
 
 if TYPE_CHECKING:
     from .._client.sync import Client

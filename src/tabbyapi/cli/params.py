@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .inputs import text_of
+from .inputs import text_of, well_formed
 from .settings import SETTINGS, find
 
 __all__ = [
@@ -91,10 +91,12 @@ def text_or_file(value: str | None) -> str | None:
     """The text of an option, or of the file that `@PATH` names.
 
     Raises:
-        OSError, click.UsageError: the file cannot be read as text.
+        OSError, ValidationError: the file cannot be read as text.
     """
-    if value is None or not value.startswith("@"):
-        return value
+    if value is None:
+        return None
+    if not value.startswith("@"):
+        return well_formed(value)
     return text_of(Path(value[1:]).expanduser())
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import warn
+from .output import printable, warn
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
@@ -61,7 +61,7 @@ def load_progress(name: str) -> Iterator[Callable[[LoadProgress], None]]:
             part = step.model_type
             if part not in parts:
                 what = name if part == "model" else f"{name} ({part})"
-                parts[part] = bar.add_task(what, total=step.modules)
+                parts[part] = bar.add_task(printable(what), total=step.modules)
             bar.update(parts[part], completed=step.module, total=step.modules)
 
         yield tell
@@ -77,7 +77,7 @@ def working(text: str) -> Iterator[None]:
 
     shown = TextColumn("{task.description}", markup=False)
     with progress_bar(SpinnerColumn(), shown, TimeElapsedColumn()) as bar:
-        bar.add_task(text, total=None)
+        bar.add_task(printable(text), total=None)
         yield
 
 
@@ -124,7 +124,7 @@ class _Bar:
         self._bar.update(self._task, completed=totals.done, failed=totals.failed, tokens=rate)
 
     def say(self, message: str) -> None:
-        self._bar.console.print(message, markup=False, highlight=False)
+        self._bar.console.print(printable(message), markup=False, highlight=False)
 
 
 def _rate_column() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -52,15 +53,23 @@ class _Program(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
+        from .output import accept_any_text, put
+
+        accept_any_text()
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            text = io.StringIO()
+            error.show(text)
+            put(text.getvalue(), end="", err=True)
+            ctx.exit(error.exit_code)
+        except (click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
             click.echo(err=True)
             ctx.exit(_INTERRUPTED)
         except BrokenPipeError:
-            # Whoever read our output has left (`| head`). Nothing may be flushed to it at exit.
+            # The reader of our output has left (`| head`). Nothing may be flushed to it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(_READER_LEFT)
         except Exception as error:

@@ -10,8 +10,8 @@ import click
 
 from .connect import Server, server_options
 from .groups import ListingGroup
+from .output import json_option, show
 from .params import parameter_option
-from .printing import json_option, show
 
 if TYPE_CHECKING:
     from ..types.sampling import SamplerOverrides

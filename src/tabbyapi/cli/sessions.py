@@ -1,4 +1,4 @@
-"""Conversations kept on disk: one JSON file each, in the user's data folder."""
+"""Conversations kept on disk: their names, in a folder of the user's data folder."""
 
 from __future__ import annotations
 
@@ -6,33 +6,20 @@ import re
 import secrets
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from platformdirs import user_data_path
 
 from ..errors import ValidationError
-from ..types.messages import ChatMessage
-from .files import write_privately
+from .files import data_folder
 
-__all__ = ["Saved", "data_folder", "fresh_name", "latest", "load", "names", "path_of", "save"]
+if TYPE_CHECKING:
+    from .._client.sync import Client
+    from ..conversation import Conversation
+
+__all__ = ["fresh_name", "latest", "load", "names", "path_of", "save"]
 
 _NAME = re.compile(r"[\w][\w. -]{0,99}")
-
-
-class Saved(msgspec.Struct, omit_defaults=True):
-    """A conversation on disk."""
-
-    messages: list[ChatMessage]
-    params: dict[str, Any] = {}
-    version: int = msgspec.field(default_factory=lambda: 1)
-
-
-def data_folder() -> Path:
-    """Where this user's lasting files are; made if it is missing."""
-    folder = user_data_path("py-tabbyapi", appauthor=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def path_of(name: str) -> Path:
@@ -50,42 +37,62 @@ def path_of(name: str) -> Path:
 
 
 def names() -> list[str]:
-    """Every conversation kept, the latest first."""
+    """Names of all conversations, the latest first."""
     files = (data_folder() / "sessions").glob("*.json")
     return [f.stem for f in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)]
 
 
 def fresh_name() -> str:
-    """A name for a new conversation: the moment it began, and what tells it from a twin."""
+    """A name for a new conversation: the time, and a random part for those begun at once."""
     return f"{time.strftime('%Y-%m-%d %H.%M.%S')} {secrets.token_hex(4)}"
 
 
 def latest() -> str | None:
-    """The conversation that was saved last, None if there is none."""
+    """Name of the conversation that was saved last, None if there is none."""
     return next(iter(names()), None)
 
 
-def save(name: str, saved: Saved) -> Path:
-    """Writes a conversation. Readable by its owner only; whole or not at all."""
-    path = path_of(name)
-    write_privately(path, msgspec.json.format(msgspec.json.encode(saved), indent=1).decode())
-    return path
-
-
-def load(name: str) -> Saved:
-    """Reads a conversation.
+def save(name: str, conversation: Conversation) -> None:
+    """Write a conversation to its file, which only the owner can read.
 
     Raises:
-        ValidationError: there is none of this name, or the file is not one of ours.
+        ValidationError: no name for a file.
+        OSError: the file cannot be written.
     """
     path = path_of(name)
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Saved)
-    except FileNotFoundError:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)  # a file that is there keeps its mode when it is replaced
+    conversation.save(path)
+
+
+def load(name: str, client: Client) -> Conversation:
+    """A conversation from its file, to go on with.
+
+    Raises:
+        ValidationError: there is none of this name, or the file is no conversation.
+    """
+    path = path_of(name)
+    if not path.exists():
         known = ", ".join(names()[:5])
         raise ValidationError(
             f"there is no conversation {name!r}" + (f"; there are {known}" if known else ""),
             field="session",
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValidationError(f"{path} is not a conversation: {error}", field="session") from None
+        )
+    try:
+        return client.load_conversation(path)
+    except ValidationError:
+        early = _of_early_version(path, client)
+        if early is None:
+            raise
+        return early
+
+
+def _of_early_version(path: Path, client: Client) -> Conversation | None:
+    """A file of the first format: messages and parameters, and nothing else."""
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+        if content.keys() - {"messages", "params", "version"}:
+            return None
+        return client.conversation(messages=content["messages"], **content.get("params", {}))
+    except (msgspec.DecodeError, RecursionError, UnicodeError, AttributeError, LookupError):
+        return None

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from .connect import Server, server_options
-from .printing import json_option, show
+from .inputs import json_of, stdin_text, well_formed
+from .output import json_option, show
 
 __all__ = ["tokens"]
 
@@ -56,10 +57,10 @@ def tokens(
 
 def _text(words: tuple[str, ...]) -> str:
     if words:
-        return " ".join(words)
+        return well_formed(" ".join(words))
     if sys.stdin.isatty():
         raise click.UsageError("no text: give it as arguments, or put it on standard input")
-    return sys.stdin.buffer.read().decode("utf-8", "replace")
+    return stdin_text()
 
 
 def _ids(text: str) -> list[int]:
@@ -70,14 +71,7 @@ def _ids(text: str) -> list[int]:
 
 
 def _messages(path: Path) -> list[Any]:
-    import json
-
-    from .inputs import text_of
-
-    try:
-        messages = json.loads(text_of(path))
-    except ValueError as error:
-        raise click.UsageError(f"{path}: not JSON: {error}") from None
+    messages = json_of(path)
     if not isinstance(messages, list):
         raise click.UsageError(f"{path}: a conversation is a list of messages")
     return messages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .connect import Server, server_options
-from .printing import json_option, show
+from .output import json_option, show
 
 __all__ = ["whoami"]
 

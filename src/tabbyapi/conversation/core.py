@@ -23,7 +23,7 @@ from ..errors import ContextLengthError, StreamError, ValidationError
 from ..types.chat import ChatCompletionResponse
 from ..types.messages import ChatMessage, ContentLike, MessageLike
 from . import saving
-from .entries import Entry, closing_entries, entries_of, entry_of, reply_entry
+from .entries import Entry, closing_entries, entries_of, entry_of, reply_entry, turn_start
 from .fitting import Plan, fit, refit
 from .markdown import markdown_of
 from .settings import Settings
@@ -151,6 +151,15 @@ class Core:
         with self._alone():
             self._state.set_system(system_entries(content))
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters of every request. Assign to change them."""
+        return dict(self._settings.params)
+
+    @params.setter
+    def params(self, params: Mapping[str, Any]) -> None:
+        self._settings.params = dict(params)
+
     def to_markdown(self, *, reasoning: bool = False) -> str:
         """Format the conversation as Markdown; `reasoning` includes the model's reasoning."""
         return markdown_of(self.messages, reasoning=reasoning)
@@ -207,6 +216,22 @@ class Core:
             at -= len(state.system)
             state.cut(at)
             state.entries.append(entry)
+
+    def undo(self) -> ContentLike | None:
+        """Take the last turn back: the last message of the user, and all that followed it.
+
+        Returns:
+            The content of that message, to say it again or differently. None if no user's
+            message is left; nothing changes then.
+        """
+        entries = self._state.entries
+        at = turn_start(entries, len(entries) - 1)
+        if not entries or entries[at].role != "user":
+            return None
+        content = entries[at].message.content
+        with self._alone():
+            self._state.cut(at)
+        return content
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the conversation to a JSON file, whole or not at all.

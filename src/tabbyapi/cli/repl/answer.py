@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from ...errors import StreamError
 from ...types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
-from .markdown import complete_blocks, readable, render
+from ..output import printable
+from .keyboard import Keyboard, Pressed
+from .markdown import complete_blocks, render
 from .screen import Region, terminal_size
 
-__all__ = ["AnswerView", "MarkdownView", "PlainView", "follow"]
+if TYPE_CHECKING:
+    from ...conversation import Conversation, ConversationStream
+    from ...types.messages import ContentLike
 
-_FRAME = 1 / 25  # seconds between two redraws
+__all__ = ["AnswerView", "MarkdownView", "PlainView", "Turn", "Work", "describe_end", "follow"]
+
+_FRAME = 1 / 25  # seconds between two redraws, and between two looks at the keyboard
+_QUIET = 2.0  # seconds without a sign of life, where there is no spinner
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _PEEK = 4  # lines of folded reasoning on show while it goes on
 
 
@@ -23,13 +32,19 @@ class AnswerView(Protocol):
     """Where an answer is shown."""
 
     def add(self, chunk: ChatCompletionStreamResponse) -> None:
-        """Takes in a chunk."""
+        """Take in a chunk."""
 
     def refresh(self) -> None:
-        """Shows what was taken in."""
+        """Show what was taken in."""
+
+    def wait(self, seconds: float, doing: str) -> None:
+        """Show what goes on, and for how long, while nothing has come yet."""
+
+    def leave(self) -> None:
+        """Show what follows below all that is on the screen."""
 
     def finish(self, note: str = "") -> None:
-        """Shows everything for good, and a note below it."""
+        """Show everything for good, and a note below it."""
 
 
 class PlainView:
@@ -39,6 +54,7 @@ class PlainView:
         self._write = write
         self._unfolded = show_reasoning
         self._thinking = False
+        self._waiting = False
         self._last = ""
 
     def add(self, chunk: ChatCompletionStreamResponse) -> None:
@@ -47,9 +63,9 @@ class PlainView:
                 self._write("(thinking)\n" if self._unfolded else "(thinking; /think shows it)\n")
                 self._thinking = True
             if self._unfolded:
-                self._last = readable(chunk.reasoning)
+                self._last = printable(chunk.reasoning)
                 self._write(self._last)
-        text = readable(chunk.text)
+        text = printable(chunk.text)
         if text and self._thinking:
             self._thinking = False
             if self._unfolded:
@@ -61,8 +77,16 @@ class PlainView:
     def refresh(self) -> None:
         pass
 
+    def wait(self, seconds: float, doing: str) -> None:
+        if seconds > _QUIET and not self._waiting:
+            self._waiting = True
+            self._write(f"({doing.lower()})\n")
+
+    def leave(self) -> None:
+        self._write("\n")
+
     def finish(self, note: str = "") -> None:
-        if not self._last.endswith("\n"):
+        if self._last and not self._last.endswith("\n"):
             self._write("\n")
         if note:
             self._write(f"({note})\n")
@@ -90,10 +114,10 @@ class MarkdownView:
     def add(self, chunk: ChatCompletionStreamResponse) -> None:
         if chunk.reasoning:
             self._thinking_since = self._thinking_since or time.monotonic()
-            self._reasoning += readable(chunk.reasoning)
+            self._reasoning += printable(chunk.reasoning)
         if chunk.text:
             self._fold()
-            text = readable(chunk.text)
+            text = printable(chunk.text)
             self._rest += text if self._rest or self._blocks else text.lstrip("\n")
 
     def refresh(self) -> None:
@@ -107,7 +131,16 @@ class MarkdownView:
         if self._rest.strip():
             self._region.draw(self._lines(self._rest))
 
+    def wait(self, seconds: float, doing: str) -> None:
+        spinner = _SPINNER[int(seconds * 10) % len(_SPINNER)]
+        self._region.draw([_dim(f"{spinner} {doing}, {seconds:.0f} s"[: self._width])])
+
+    def leave(self) -> None:
+        self._region.leave()
+
     def finish(self, note: str = "") -> None:
+        if not (self._reasoning or self._rest or self._blocks):
+            self._region.draw([])  # removes the spinner
         self._fold()
         self.refresh()
         if self._rest.strip():
@@ -140,65 +173,118 @@ class MarkdownView:
             self._region.settle([_dim(f"Thought for {took:.0f} s (/think shows it)"), ""])
 
 
-def follow(
-    chunks: Iterable[ChatCompletionStreamResponse], close: Callable[[], object], view: AnswerView
-) -> bool:
-    """Shows a stream until it ends; False if Ctrl-C stopped it.
+Item: TypeAlias = ChatCompletionStreamResponse | BaseException | None
 
-    A thread reads, so that frames are drawn at their time and Ctrl-C is heard at once.
+
+class Work(Thread):
+    """Work in a thread of its own, so that keys and frames are never late. See `follow`.
+
+    Attributes:
+        doing: what goes on until something arrives, to show it.
+        arrived: chunks, then None at the end, or the exception that ended the work.
+    """
+
+    def __init__(self, task: Callable[[], object], doing: str) -> None:
+        super().__init__(name="work", daemon=True)
+        self.doing = doing
+        self.arrived: SimpleQueue[Item] = SimpleQueue()
+        self._task = task
+
+    def run(self) -> None:
+        try:
+            self._task()
+        except BaseException as error:  # raised again by the main thread
+            self.arrived.put(error)
+        else:
+            self.arrived.put(None)
+
+    def stop(self) -> None:
+        """Wait no longer. What cannot be stopped is left behind."""
+
+
+class Turn(Work):
+    """A turn of a conversation.
+
+    States: opening (`_stream` is None), open, ended. Only the thread opens and reads the stream;
+    the main thread may `stop` it at any time. A turn that is stopped while opening is left
+    behind: its thread closes the stream as soon as it has one.
+    """
+
+    def __init__(self, conversation: Conversation, content: ContentLike) -> None:
+        super().__init__(self._read, "Reading the prompt")
+        self._conversation = conversation
+        self._content = content
+        self._stream: ConversationStream | None = None
+        self._stopped = False
+
+    def _read(self) -> None:
+        with self._conversation.stream(self._content) as self._stream:
+            if not self._stopped:
+                for chunk in self._stream:
+                    self.arrived.put(chunk)
+
+    def stop(self) -> None:
+        """Stop generation on the server at once."""
+        self._stopped = True
+        if self._stream is not None:
+            self._stream.close()
+            self.join(timeout=5)
+
+    @property
+    def response(self) -> ChatCompletionResponse | None:
+        """What has arrived, None if nothing has."""
+        try:
+            return self._stream.response if self._stream is not None else None
+        except StreamError:
+            return None
+
+
+def follow(work: Work, view: AnswerView, keyboard: Keyboard) -> bool:
+    """Show what work brings until it ends; False if Ctrl-C stopped it.
 
     Raises:
-        StreamError: as the stream does, after what arrived has been shown.
+        TabbyError: as the work does, after what arrived has been shown.
     """
-    arrived: SimpleQueue[ChatCompletionStreamResponse | BaseException | None] = SimpleQueue()
-
-    def read() -> None:
-        try:
-            for chunk in chunks:
-                arrived.put(chunk)
-        except BaseException as error:  # raised again by the caller's thread
-            arrived.put(error)
-        else:
-            arrived.put(None)
-
-    reader = Thread(target=read, name="answer", daemon=True)
-    reader.start()
+    began = time.monotonic()
+    waiting = True
+    work.start()
     try:
-        _show(arrived, view)
-    except KeyboardInterrupt:
-        close()
-        return False
-    finally:
-        reader.join(timeout=5)
-    return True
+        while True:
+            for item in _items(work.arrived):
+                if item is None:
+                    return True
+                if isinstance(item, BaseException):
+                    raise item
+                waiting = False
+                view.add(item)
+            if waiting:
+                view.wait(time.monotonic() - began, work.doing)
+            else:
+                view.refresh()
+            pressed = keyboard.poll()
+            if pressed is Pressed.STOP:
+                break
+            if pressed is Pressed.SUSPEND:
+                view.leave()
+                keyboard.suspend()
+    except KeyboardInterrupt:  # a signal from outside: the terminal sends none
+        pass
+    work.stop()
+    return False
 
 
-def _show(
-    arrived: SimpleQueue[ChatCompletionStreamResponse | BaseException | None], view: AnswerView
-) -> None:
-    stale = False
-    drawn = 0.0
-    while True:
-        wait = max(0.0, drawn + _FRAME - time.monotonic()) if stale else 0.5
+def _items(arrived: SimpleQueue[Item]) -> Iterator[Item]:
+    """What arrives until it is time for the next frame."""
+    end = time.monotonic() + _FRAME
+    while (left := end - time.monotonic()) > 0:
         try:
-            item = arrived.get(timeout=wait)
+            yield arrived.get(timeout=left)
         except Empty:
-            item = None
-        else:
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            view.add(item)
-            stale = True
-        if stale and time.monotonic() - drawn >= _FRAME:
-            view.refresh()
-            drawn = time.monotonic()
-            stale = False
+            return
 
 
 def describe_end(response: ChatCompletionResponse | None, *, stopped: bool) -> str:
-    """A note below the answer, "" where it simply ended."""
+    """The note below an answer; "" if it ended by itself."""
     if stopped:
         return "stopped"
     if response is None:
@@ -206,7 +292,7 @@ def describe_end(response: ChatCompletionResponse | None, *, stopped: bool) -> s
     calls = [f"calls {c.function.name}({c.function.arguments})" for c in response.tool_calls]
     if response.finish_reason == "length":
         calls.append("cut off at its longest; /params max_tokens=N allows more")
-    return readable("\n".join(calls))
+    return printable("\n".join(calls))
 
 
 def _dim(line: str) -> str:

@@ -12,13 +12,14 @@ from pathlib import Path
 import click
 
 from ..._services.chat import chat_call
-from ...errors import ModelNotLoadedError, ValidationError
+from ...errors import ValidationError
 from ...types.messages import ContentLike, user
 from .. import sessions
 from ..inputs import attached
 from ..params import parse_parameter
+from .answer import Work
 from .clipboard import put_on_clipboard
-from .session import ChatSession
+from .session import PATIENCE, ChatSession, cached_tokens
 
 __all__ = ["COMMANDS", "Command", "CommandError", "Leave", "perform"]
 
@@ -52,11 +53,11 @@ class Command:
         return self.usage.split(" ")[0]
 
 
-def perform(room: ChatSession, line: str) -> ContentLike | None:
-    """Carries out a line that began with a slash; returns what is to be said next.
+def perform(session: ChatSession, line: str) -> ContentLike | None:
+    """Carry out a line that began with a slash; return what is to be said next.
 
     Raises:
-        Refused: there is no such command, or it could not be carried out.
+        CommandError: there is no such command, or it could not be carried out.
         Leave: the conversation is over.
         TabbyError, OSError: from the server, or from files.
     """
@@ -68,38 +69,38 @@ def perform(room: ChatSession, line: str) -> ContentLike | None:
             f"There is no /{name}" + (f"; /{close[0]}?" if close else "; see /help.")
         )
     try:
-        return command.run(room, argument.strip())
+        return command.run(session, argument.strip())
     except (ValueError, click.UsageError) as error:
         raise CommandError(str(error)) from None
 
 
-def _help(room: ChatSession, _: str) -> None:
+def _help(session: ChatSession, _: str) -> None:
     width = max(len(command.usage) for command in COMMANDS.values())
     for command in COMMANDS.values():
-        room.say(f"  /{command.usage:<{width}}  {command.help}")
-    room.say("A turn that begins with a slash is written with two.")
+        session.say(f"  /{command.usage:<{width}}  {command.help}", indent=" " * (width + 5))
+    session.say("A message that begins with a slash is written with two.")
 
 
-def _system(room: ChatSession, text: str) -> None:
+def _system(session: ChatSession, text: str) -> None:
     if text:
-        room.dialogue.instructions = "" if text == "-" else text
-    room.say(f"System: {room.dialogue.instructions or '(none)'}")
+        session.conversation.system = None if text == "-" else text
+    session.say(f"System: {session.conversation.system or '(none)'}")
 
 
-def _image(room: ChatSession, path: str) -> None:
+def _image(session: ChatSession, path: str) -> None:
     from ... import image
 
-    room.pending.append(image(_path(path) if "://" not in path else path))
-    room.say(f"{path} goes out with your next message.")
+    session.pending.append(image(_path(path) if "://" not in path else path))
+    session.say(f"{path} goes out with your next message.")
 
 
-def _file(room: ChatSession, path: str) -> None:
-    room.pending.append("\n\n" + attached(_path(path)))
-    room.say(f"{path} goes out with your next message.")
+def _file(session: ChatSession, path: str) -> None:
+    session.pending.append("\n\n" + attached(_path(path)))
+    session.say(f"{path} goes out with your next message.")
 
 
-def _params(room: ChatSession, text: str) -> None:
-    params = dict(room.dialogue.params)
+def _params(session: ChatSession, text: str) -> None:
+    params = session.conversation.params
     for word in shlex.split(text):
         if word.endswith("="):
             params.pop(word[:-1].replace("-", "_"), None)
@@ -107,116 +108,117 @@ def _params(room: ChatSession, text: str) -> None:
             name, value = parse_parameter(word)
             params[name] = value
     chat_call([user("?")], params)  # a wrong value is refused here, not at every turn from now on
-    room.dialogue.params.clear()
-    room.dialogue.params.update(params)
+    session.conversation.params = params
     shown = [f"{name}={json.dumps(value)}" for name, value in params.items()]
-    room.say(" ".join(shown) or "Nothing is set: the server's defaults apply.")
+    session.say(" ".join(shown) or "Nothing is set: the server's defaults apply.")
 
 
-def _retry(room: ChatSession, _: str) -> ContentLike:
-    said = room.dialogue.retake()
+def _retry(session: ChatSession, _: str) -> ContentLike:
+    return _taken_back(session, "There is nothing to try again.")
+
+
+def _edit(session: ChatSession, _: str) -> None:
+    said = _taken_back(session, "There is nothing to edit.")
+    if isinstance(said, str):
+        session.draft, session.pending = said, []
+    else:
+        first, *rest = said
+        session.draft = first if isinstance(first, str) else ""
+        session.pending = list(rest) if session.draft else list(said)  # type: ignore[arg-type]
+
+
+def _taken_back(session: ChatSession, otherwise: str) -> ContentLike:
+    """What was said in the last turn, which is taken back until the next one takes its place."""
+    before = session.snapshot()
+    said = session.conversation.undo()
     if said is None:
-        raise CommandError("There is nothing to try again.")
+        raise CommandError(otherwise)
+    session.before = before
     return said
 
 
-def _edit(room: ChatSession, _: str) -> None:
-    said = room.dialogue.retake()
-    if said is None:
-        raise CommandError("There is nothing to edit.")
-    room.before_edit = room.pending
-    if isinstance(said, str):
-        room.draft = said
-    else:
-        first, *rest = said
-        room.draft = first if isinstance(first, str) else ""
-        room.pending = list(rest) if room.draft else list(said)  # type: ignore[arg-type]
-
-
-def _undo(room: ChatSession, _: str) -> None:
-    if room.dialogue.undo() is None:
+def _undo(session: ChatSession, _: str) -> None:
+    if session.conversation.undo() is None:
         raise CommandError("There is nothing to undo.")
-    room.save()
-    room.say("The last turn is taken back.")
+    session.last = None
+    session.save()
+    session.say("The last turn is taken back.")
 
 
-def _clear(room: ChatSession, _: str) -> None:
-    instructions = room.dialogue.instructions
-    room.dialogue.messages = []
-    room.dialogue.instructions = instructions
-    room.dialogue.last = None
-    room.session = sessions.fresh_name()
-    room.say("A new conversation.")
+def _clear(session: ChatSession, _: str) -> None:
+    old = session.conversation
+    session.conversation = session.client.conversation(old.system, **old.params)
+    session.last = None
+    session.name = sessions.fresh_name()
+    session.say("A new conversation.")
 
 
-def _save(room: ChatSession, name: str) -> None:
-    if not any(message.role == "user" for message in room.dialogue.messages):
+def _save(session: ChatSession, name: str) -> None:
+    if session.empty:
         raise CommandError("Nothing has been said yet.")
     if name:
         sessions.path_of(name)
-        room.session = name
-    room.save()
-    room.say(f"Kept. Go on any time with: tabbyapi chat --session '{room.session}'")
+        session.name = name
+    session.save()
+    session.say(f"Saved. Go on any time with: tabbyapi chat --session '{session.name}'")
 
 
-def _load(room: ChatSession, name: str) -> None:
+def _load(session: ChatSession, name: str) -> None:
     if not name:
         known = sessions.names()
         raise CommandError(
             "Conversations: " + ", ".join(known[:20]) if known else "There are none."
         )
-    room.resume(name)
+    session.resume(name)
 
 
-def _model(room: ChatSession, name: str) -> None:
-    models = room.dialogue.client.models
+def _model(session: ChatSession, name: str) -> None:
+    models = session.client.models
     if name:
-        room.say(f"Loading {name} ...")
-        models.load(name)
-    try:
-        card = models.get()
-    except ModelNotLoadedError:
-        room.model, room.context = "", None
-    else:
-        room.model = card.id
-        room.context = card.parameters.max_seq_len if card.parameters else None
-    room.looked_at = room.model
-    room.say(f"Model: {room.model or '(none is loaded)'}")
+        session.say(f"Loading {name} ...")
+        if not session.watch(Work(lambda: models.load(name), "Loading")):
+            raise CommandError("The server goes on loading.")
+    session.look_up_model()
+    session.say(f"Model: {session.model or '(none is loaded)'}")
     if not name:
-        others = [card.id for card in models.list() if card.id != room.model]
-        room.say("Others: " + ", ".join(others) if others else "There are no others to load.")
+        others = [c.id for c in models.list(timeout=PATIENCE) if c.id != session.model]
+        session.say("Others: " + ", ".join(others) if others else "There are no others to load.")
 
 
-def _tokens(room: ChatSession, _: str) -> None:
-    usage = room.dialogue.last.usage if room.dialogue.last else None
-    if usage is None:
+def _tokens(session: ChatSession, _: str) -> None:
+    if session.empty:
         raise CommandError("Not known before the first answer.")
-    of = f" of {room.context:,}" if room.context else ""
-    room.say(
-        f"{usage.total_tokens:,} tokens{of}: {usage.prompt_tokens:,} before the last answer, "
-        f"{usage.completion_tokens:,} in it."
-    )
+    tokens, exact = session.tokens_used()
+    of = f" of {session.context:,}" if session.context else ""
+    text = f"{'' if exact else 'Up to '}{tokens:,} tokens{of}"
+    usage = session.last.usage if exact and session.last is not None else None
+    if usage is not None:
+        cached = cached_tokens(usage)
+        text += f": {usage.prompt_tokens:,} before the last answer"
+        text += f" ({cached:,} of them cached)" if cached else ""
+        text += f", {usage.completion_tokens:,} in it"
+    session.say(text + ".")
 
 
-def _copy(room: ChatSession, _: str) -> None:
-    last = room.dialogue.last
+def _copy(session: ChatSession, _: str) -> None:
+    last = session.last
     if last is None or not last.text:
         raise CommandError("There is no answer to copy.")
-    room.say(put_on_clipboard(last.text, room.write))
+    session.say(put_on_clipboard(last.text, session.write))
 
 
-def _think(room: ChatSession, how: str) -> None:
+def _think(session: ChatSession, how: str) -> None:
     if how in ("show", "fold"):
-        room.show_reasoning = how == "show"
-        room.say("Reasoning will be shown." if room.show_reasoning else "Reasoning will be folded.")
+        session.show_reasoning = how == "show"
+        session.say(f"Reasoning will be {'shown' if how == 'show' else 'folded'}.")
         return
-    last = room.dialogue.last
+    last = session.last
     if last is None or not last.reasoning:
         raise CommandError("The last answer came without reasoning. /think show keeps it unfolded.")
-    room.say(last.reasoning.strip())
+    session.say(last.reasoning.strip())
 
 
-def _quit(room: ChatSession, _: str) -> None:
+def _quit(session: ChatSession, _: str) -> None:
     raise Leave
 
 

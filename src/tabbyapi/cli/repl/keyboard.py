@@ -1,48 +1,83 @@
-"""What the terminal does with keys while no prompt reads them. Nothing where it is not POSIX."""
+"""Keys typed while no prompt reads them: during an answer, and between an answer and a prompt.
+
+The terminal stays in raw mode for the whole conversation, so a key is never a signal: Ctrl-C,
+Ctrl-D and Ctrl-Z reach `poll` or the next prompt, at whatever moment they are pressed. During an
+answer `poll` reads and parses keys as a prompt does (a bracketed paste is one key) and hands
+them to the next prompt; Ctrl-C drops what was typed before it. Since the terminal is always
+read, a long paste cannot fill its queue and block Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from enum import Enum, auto
 
-try:
-    import termios
-except ImportError:
-    _POSIX = False
-else:
-    _POSIX = True
+from prompt_toolkit.input import Input
+from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
+from prompt_toolkit.keys import Keys
 
-__all__ = ["quiet", "typed_ahead"]
+__all__ = ["Keyboard", "Pressed"]
 
-
-def typed_ahead() -> contextlib.AbstractContextManager[None]:
-    """What is typed before the next prompt reads is to it as if it were typed then.
-
-    A terminal makes a line feed of Enter, and that would break the line instead of sending it.
-    """
-    return _changed(0, "ICRNL")
+_READS = 64  # of 1,024 bytes, each time: more than a terminal's queue holds
+_PASTE_ON, _PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
+_SIGTSTP = getattr(signal, "SIGTSTP", None)  # not on Windows
 
 
-def quiet() -> contextlib.AbstractContextManager[None]:
-    """What is typed waits for the next prompt, instead of showing inside the answer."""
-    return _changed(3, "ECHO", "ICANON")  # Ctrl-C stays a signal
+class Pressed(Enum):
+    """What a key press during an answer asks for."""
+
+    NOTHING = auto()
+    STOP = auto()
+    SUSPEND = auto()
 
 
-@contextlib.contextmanager
-def _changed(field: int, *flags: str) -> Iterator[None]:
-    """Takes flags out of a field of the terminal's settings, for a while."""
-    if not _POSIX or not os.isatty(sys.stdin.fileno()):
-        yield
-        return
-    terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
-    changed = termios.tcgetattr(terminal)
-    for flag in flags:
-        changed[field] &= ~getattr(termios, flag)
-    termios.tcsetattr(terminal, termios.TCSANOW, changed)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
+class Keyboard:
+    """The terminal's input, shared with prompt_toolkit."""
+
+    def __init__(self, source: Input) -> None:
+        self.source = source
+
+    def raw(self) -> contextlib.AbstractContextManager[None]:
+        """Raw mode, for the whole conversation."""
+        return self.source.raw_mode()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """The time between two prompts, when `poll` reads the keys."""
+        _write(_PASTE_ON)
+        try:
+            yield
+        finally:
+            _write(_PASTE_OFF)
+
+    def poll(self) -> Pressed:
+        """Read the keys that have been pressed. Does not wait."""
+        keys = get_typeahead(self.source)
+        for _ in range(_READS):
+            keys += self.source.read_keys()
+        for i, press in enumerate(keys):
+            if press.key is Keys.ControlC:
+                store_typeahead(self.source, keys[i + 1 :])
+                return Pressed.STOP
+            if press.key is Keys.ControlZ and _SIGTSTP is not None:
+                store_typeahead(self.source, keys[:i] + keys[i + 1 :])
+                return Pressed.SUSPEND
+        store_typeahead(self.source, [press for press in keys if press.key != Keys.CPRResponse])
+        return Pressed.STOP if self.source.closed else Pressed.NOTHING
+
+    def suspend(self) -> None:
+        """Stop the program until the shell goes on with it."""
+        assert _SIGTSTP is not None
+        _write(_PASTE_OFF)
+        with self.source.cooked_mode():
+            os.kill(0, _SIGTSTP)  # the process group, as a terminal does
+        _write(_PASTE_ON)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

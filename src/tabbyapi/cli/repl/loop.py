@@ -2,131 +2,174 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import TYPE_CHECKING, Any
+
 from prompt_toolkit import PromptSession
+from prompt_toolkit.input import create_input
 
 from ...errors import ModelNotLoadedError, TabbyError, ValidationError
 from ...types.messages import ContentLike
 from .. import sessions
-from ..dialogue import Dialogue
-from ..errors import explain, warn
-from .answer import describe_end, follow
+from ..errors import explain
+from ..inputs import well_formed
+from ..output import warn
+from .answer import Turn, describe_end, follow
 from .commands import CommandError, Leave, perform
-from .keyboard import quiet, typed_ahead
+from .keyboard import Keyboard
 from .prompt import make_prompt
-from .session import ChatSession
+from .session import PATIENCE, ChatSession
+
+if TYPE_CHECKING:
+    from ..._client.sync import Client
 
 __all__ = ["talk"]
 
 
-def talk(dialogue: Dialogue, *, resume: bool = False, session: str | None = None) -> None:
-    """Talks until Ctrl-D, /quit, or Ctrl-C twice at an empty prompt.
+def talk(
+    client: Client,
+    system: str | None,
+    params: dict[str, Any],
+    *,
+    resume: bool = False,
+    name: str | None = None,
+) -> None:
+    """Talk until Ctrl-D, /quit, or Ctrl-C twice at an empty prompt.
+
+    Args:
+        system: instructions for the model.
+        params: parameters of every turn.
+        resume: go on with the last conversation, or with that called `name`.
+        name: begin or go on with this conversation.
 
     Raises:
-        ValidationError: `session` is no name for a conversation, or there is none to resume.
+        ValidationError: `name` is no name for a conversation, or there is none to resume.
     """
-    room = _room(dialogue, resume=resume, session=session)
-    prompt = make_prompt(room)
-    with typed_ahead():
-        _turns(room, prompt)
+    if resume and name is None:
+        name = sessions.latest()
+        if name is None:
+            raise ValidationError("there is no conversation to go on with yet", field="continue")
+    session = ChatSession(
+        client,
+        client.conversation(system, **params),
+        name or sessions.fresh_name(),
+        Keyboard(create_input()),
+        flags=params,
+    )
+    if name is not None and (resume or sessions.path_of(name).exists()):
+        session.resume(name)
+        if system:
+            session.conversation.system = system
+    prompt = make_prompt(session)
+    with session.keyboard.raw():
+        _greet(session)
+        _turns(session, prompt)
 
 
-def _turns(room: ChatSession, prompt: PromptSession[str]) -> None:
-    room.say("Enter sends, Alt-Enter breaks the line, Ctrl-C stops an answer, /help says the rest.")
+def _greet(session: ChatSession) -> None:
+    url = session.client.base_url
+    try:
+        session.look_up_model()
+    except TabbyError as error:
+        session.say(f"{url} does not say which model is loaded: {error}")
+    else:
+        session.say(f"{session.model or 'No model is loaded'} at {url}")
+    session.say("Enter sends, Alt-Enter breaks the line, Ctrl-C stops an answer. More: /help")
+
+
+def _turns(session: ChatSession, prompt: PromptSession[str]) -> None:
     leaving = False
     while True:
-        draft, room.draft = room.draft, ""
+        draft, session.draft = session.draft, ""
         try:
-            text = prompt.prompt(default=draft).strip()
+            text = well_formed(prompt.prompt(default=draft)).strip()
             leaving = False
-            _react(room, text)
+            _react(session, text)
         except KeyboardInterrupt:
-            if room.before_edit is not None:
-                room.cancel_edit()
+            if session.before is not None:
+                _cancel_edit(session)
                 continue
             if leaving:
                 return
             leaving = True
-            room.say("Ctrl-C again, or Ctrl-D, leaves.")
+            session.say("Ctrl-C again, or Ctrl-D, leaves.")
         except (EOFError, Leave):
             return
 
 
-def _room(dialogue: Dialogue, *, resume: bool, session: str | None) -> ChatSession:
-    if resume and session is None:
-        session = sessions.latest()
-        if session is None:
-            raise ValidationError("there is no conversation to go on with yet", field="continue")
-    room = ChatSession(dialogue, session or sessions.fresh_name(), flags=dict(dialogue.params))
-    if session is not None and (resume or sessions.path_of(session).exists()):
-        given = dialogue.instructions
-        room.resume(session)
-        if given:  # said on the command line just now
-            dialogue.instructions = given
-    return room
+def _cancel_edit(session: ChatSession) -> None:
+    if session.before is not None:
+        session.restore(session.before)
+        session.before = None
+        session.say("The message stays as it was.")
 
 
-def _react(room: ChatSession, text: str) -> None:
-    """Does what a line asks for: a command, or a turn."""
-    say: ContentLike | None = text
-    if not text or (text.startswith("/") and not text.startswith("//")):
-        room.cancel_edit()
-    room.before_edit = None
-    offered, room.offered = room.offered, []
+def _react(session: ChatSession, text: str) -> None:
+    """Do what a line asks for: a command, or a turn."""
+    offered, session.offered = session.offered, []
+    command = None
+    if text.startswith("/") and not text.startswith("//"):
+        command = text[1:]
+    elif text.isdecimal() and 0 < int(text) <= len(offered):
+        command = f"model {offered[int(text) - 1]}"
+    if command is not None or not text:
+        _cancel_edit(session)
     try:
-        if text.isdecimal() and 0 < int(text) <= len(offered):
-            say = perform(room, f"model {offered[int(text) - 1]}")
-        elif text.startswith("/") and not text.startswith("//"):
-            say = perform(room, text[1:])
-        elif text.startswith("//"):
-            say = text[1:]  # a turn that begins with a slash
-        if say and room.pending and isinstance(say, str):
-            say, room.pending = [say, *room.pending], []
-        if say:
-            _answer(room, say)
+        if command is not None:
+            say = perform(session, command)
+            if say is not None:
+                _answer(session, say)
+        elif text:
+            text = text.removeprefix("/") if text.startswith("//") else text
+            pending = session.pending
+            _answer(session, [text, *pending] if pending else text, typed=True)
     except CommandError as refusal:
-        room.say(str(refusal))
-    except ModelNotLoadedError as error:
-        warn(f"Error: {explain(error)}")
-        _offer_models(room)
+        session.say(str(refusal))
     except (TabbyError, OSError) as error:
         warn(f"Error: {explain(error)}")
+        if isinstance(error, ModelNotLoadedError):
+            _offer_models(session)
 
 
-def _offer_models(room: ChatSession) -> None:
-    """Lists the models that could answer; a number at the next prompt loads one."""
+def _offer_models(session: ChatSession) -> None:
+    """List the models that could answer; a number at the next prompt loads one."""
     try:
-        room.offered = [card.id for card in room.dialogue.client.models.list()]
+        session.offered = [card.id for card in session.client.models.list(timeout=PATIENCE)]
     except TabbyError as error:
         warn(f"The server's models cannot be listed: {explain(error)}")
         return
-    for number, name in enumerate(room.offered, 1):
-        room.say(f"  {number}  {name}")
-    if room.offered:
-        room.say("Its number loads a model (admin key); the arrow up brings your message back.")
+    for number, name in enumerate(session.offered, 1):
+        session.say(f"  {number}  {name}")
+    if session.offered:
+        session.say("Its number loads a model (admin key); the arrow up brings your message back.")
     else:
-        room.say("The server has no models at all.")
+        session.say("The server has no models at all.")
 
 
-def _answer(room: ChatSession, content: ContentLike) -> None:
-    """Sends a turn and shows the answer; Ctrl-C stops it and keeps what came."""
-    before = len(room.dialogue.messages)
-    view = room.view()
-    stopped = False
-    with quiet():
-        try:
-            with room.dialogue.turn(content) as stream:
-                try:
-                    stopped = not follow(stream, stream.close, view)
-                except TabbyError:
-                    view.finish()
-                    raise
-        except KeyboardInterrupt:  # before the answer began
-            stopped = True
-        kept = room.dialogue.last if len(room.dialogue.messages) > before else None
-        view.finish(describe_end(kept, stopped=stopped))
-    if kept is not None:
-        room.model = kept.model or room.model
-        room.save()
-        if not stopped:
-            room.look_at_model()
-    room.write("\n")
+def _answer(session: ChatSession, content: ContentLike, *, typed: bool = False) -> None:
+    """Send a turn and show the answer; Ctrl-C stops it and keeps what came.
+
+    If nothing came, everything is as it was before the turn.
+    """
+    sent = typed and session.before is None  # what was pending is part of this turn
+    before = session.before or session.snapshot()
+    session.before = None
+    conversation, messages = session.conversation, len(session.conversation)
+    turn, view = Turn(conversation, content), session.view()
+    stopped, failed = False, True
+    try:
+        with session.keyboard.listening():
+            stopped = not follow(turn, view, session.keyboard)
+        failed = False
+    finally:
+        kept = turn.response if len(conversation) > messages else None
+        view.finish("" if failed else describe_end(kept, stopped=stopped))
+        if kept is None:
+            session.restore(before)
+        else:
+            session.last, session.pending = kept, [] if sent else list(before.pending)
+            session.save()
+    if kept is not None and not stopped:
+        with contextlib.suppress(TabbyError):
+            session.look_up_model(kept.model)
+    session.write("\n")

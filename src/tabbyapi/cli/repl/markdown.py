@@ -14,18 +14,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import Heading, Markdown
 from rich.text import Text
 
-__all__ = ["complete_blocks", "readable", "render"]
+__all__ = ["complete_blocks", "render"]
 
 _parser = MarkdownIt("commonmark").enable("table").enable("strikethrough")
-
-# Control characters could move the cursor, or make the terminal type: none gets through.
-_VISIBLE = {c: "\ufffd" for c in [*range(0x20), *range(0x7F, 0xA0)] if c not in (0x09, 0x0A)}
-_VISIBLE[0x0D] = ""
-
-
-def readable(text: str) -> str:
-    """The text without characters that a terminal would act on."""
-    return text.translate(_VISIBLE)
 
 
 def complete_blocks(text: str) -> tuple[list[str], str]:

@@ -14,33 +14,37 @@ from prompt_toolkit.output import ColorDepth
 
 from ...errors import TabbyError
 from .. import sessions
+from ..files import data_folder
 from ..params import parameter_names
 from .commands import COMMANDS
-from .session import ChatSession
+from .session import PATIENCE, ChatSession
 
 __all__ = ["make_prompt"]
 
 
-def make_prompt(room: ChatSession) -> PromptSession[str]:
+def make_prompt(session: ChatSession) -> PromptSession[str]:
     """Enter sends; Alt-Enter or Ctrl-J breaks the line; pasted lines stay lines."""
-    history = sessions.data_folder() / "history"
+    history = data_folder() / "history"
+    history.parent.mkdir(parents=True, exist_ok=True)
     history.touch(mode=0o600)
-    session: PromptSession[str] = PromptSession(
+    prompt: PromptSession[str] = PromptSession(
         "> ",
         multiline=True,
         prompt_continuation="  ",
+        input=session.keyboard.source,
         history=FileHistory(str(history)),
-        completer=_Commands(room),
-        complete_while_typing=Condition(lambda: session.default_buffer.text.startswith("/")),
-        key_bindings=_keys(room),
-        bottom_toolbar=room.status if room.coloured else None,
-        color_depth=None if room.coloured else ColorDepth.DEPTH_1_BIT,
+        completer=_Commands(session),
+        complete_while_typing=Condition(lambda: prompt.default_buffer.text.startswith("/")),
+        key_bindings=_keys(session),
+        bottom_toolbar=session.status if session.coloured else None,
+        color_depth=None if session.coloured else ColorDepth.DEPTH_1_BIT,
         enable_open_in_editor=True,
+        enable_suspend=True,
     )
-    return session
+    return prompt
 
 
-def _keys(room: ChatSession) -> KeyBindings:
+def _keys(session: ChatSession) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -58,7 +62,7 @@ def _keys(room: ChatSession) -> KeyBindings:
 
     @keys.add("c-c")
     def stop(event: KeyPressEvent) -> None:
-        if event.current_buffer.text and room.before_edit is None:
+        if event.current_buffer.text and session.before is None:
             event.current_buffer.reset()
         else:
             event.app.exit(exception=KeyboardInterrupt)
@@ -69,8 +73,8 @@ def _keys(room: ChatSession) -> KeyBindings:
 class _Commands(Completer):
     """Commands by name, and what they take: paths, conversations, models, parameters."""
 
-    def __init__(self, room: ChatSession) -> None:
-        self._room = room
+    def __init__(self, session: ChatSession) -> None:
+        self._session = session
         self._models: list[str] | None = None
         self._paths = PathCompleter(expanduser=True)
 
@@ -105,9 +109,10 @@ class _Commands(Completer):
         """The server's models, asked for once; none where it does not tell."""
         if self._models is None:
             try:
-                self._models = [card.id for card in self._room.dialogue.client.models.list()]
+                cards = self._session.client.models.list(timeout=PATIENCE)
             except TabbyError:
                 return []
+            self._models = [card.id for card in cards]
         return self._models
 
 

@@ -52,7 +52,7 @@ class Region:
         self._width = 0
 
     def draw(self, lines: Sequence[str]) -> None:
-        """Shows these lines in place of those shown before."""
+        """Show these lines in place of those shown before."""
         columns, rows = self._size()
         out = self._after_resize(columns, len(lines))
         new = list(lines[self._gone :])
@@ -65,12 +65,16 @@ class Region:
         if out:
             self._write(f"{_BEGIN}{out}{_END}" if "\x1b[J" in out else out)
 
-    def settle(self, lines: Sequence[str]) -> None:
-        """Shows these lines, which are final, and begins anew below them."""
-        self.draw(lines)
+    def leave(self) -> None:
+        """Leave what is shown where it is; it is shown once more below, with the next lines."""
         if self._shown or self._gone:
             self._write("\r\n")
         self._shown, self._gone = [], 0
+
+    def settle(self, lines: Sequence[str]) -> None:
+        """Show these lines, which are final, and begin anew below them."""
+        self.draw(lines)
+        self.leave()
 
     def _after_resize(self, columns: int, count: int) -> str:
         """Erases what the terminal has rewrapped; the caller draws it again."""

@@ -1,25 +1,41 @@
-"""What the loop and the commands of a conversation at a terminal share."""
+"""One conversation at a terminal: what the loop and the commands share."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
+import textwrap
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...errors import TabbyError
+from ...errors import ModelNotLoadedError
 from ...types.messages import ChatMessageContent
 from .. import sessions
-from ..dialogue import Dialogue
-from .answer import AnswerView, MarkdownView, PlainView
-from .markdown import readable
+from ..output import printable
+from .answer import AnswerView, MarkdownView, PlainView, Work, follow
+from .keyboard import Keyboard
+from .screen import terminal_size
 
-__all__ = ["ChatSession"]
+if TYPE_CHECKING:
+    from ..._client.sync import Client
+    from ...conversation import Conversation
+    from ...types.chat import ChatCompletionResponse
+
+__all__ = ["PATIENCE", "ChatSession", "Snapshot", "cached_tokens"]
 
 _RECALLED = 10  # messages shown of a conversation that goes on
 _LINES = 12  # of each, at most
-_PATIENCE = 3.0  # seconds for what is only good to know
+PATIENCE = 5.0
+"""Seconds for an answer that is only good to know."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a turn that brings nothing goes back to."""
+
+    conversation: Conversation
+    last: ChatCompletionResponse | None
+    pending: list[ChatMessageContent | str]
 
 
 @dataclass
@@ -27,55 +43,61 @@ class ChatSession:
     """One conversation at a terminal.
 
     Attributes:
-        dialogue: the conversation.
-        session: the name it is kept under.
-        model: name of the model that answers, "" if unknown.
+        client: where turns are sent.
+        conversation: what was said, and how answers are generated.
+        name: the name it is saved under.
+        keyboard: the terminal's keys, while no prompt reads them.
+        flags: parameters given on the command line; they win over those of a saved conversation.
+        last: the last answer, None before the first and after it was taken back.
+        model: name of the model that answers, "" if unknown or none.
         context: its context window in tokens, None if unknown.
-        looked_at: the model whose context window was asked for.
+        looked_up: the model whose context window was asked for, "" if none is loaded, None if
+            the server has not told.
         pending: files and images that go out with the next turn.
-        show_reasoning: show reasoning in full instead of folding it.
+        before: state before a turn was taken back to be sent again, None if none was.
         draft: text to begin the next prompt with.
-        before_edit: what was pending before a message was taken back to be changed, None when
-            none was.
         offered: models to choose from by number.
-        flags: parameters given on the command line; they win over those of a conversation.
+        show_reasoning: show reasoning in full instead of folding it.
     """
 
-    dialogue: Dialogue
-    session: str
+    client: Client
+    conversation: Conversation
+    name: str
+    keyboard: Keyboard
+    flags: dict[str, Any] = field(default_factory=dict)
+    last: ChatCompletionResponse | None = None
     model: str = ""
     context: int | None = None
-    looked_at: str = ""
+    looked_up: str | None = None
     pending: list[ChatMessageContent | str] = field(default_factory=list)
-    show_reasoning: bool = False
+    before: Snapshot | None = None
     draft: str = ""
-    before_edit: list[ChatMessageContent | str] | None = None
     offered: list[str] = field(default_factory=list)
-    flags: dict[str, Any] = field(default_factory=dict)
+    show_reasoning: bool = False
 
     @property
     def coloured(self) -> bool:
-        """Whether colours and cursor movements are welcome."""
+        """True if colours and cursor movements are welcome."""
         return not os.environ.get("NO_COLOR")
 
-    def say(self, text: str) -> None:
-        """A line from the program itself."""
-        text = readable(text)
-        self.write(f"\x1b[2m{text}\x1b[0m\n" if self.coloured and text else f"{text}\n")
+    def say(self, text: str, indent: str = "") -> None:
+        """A notice of the program, broken at words; further lines are indented by `indent`."""
+        width = max(terminal_size()[0] - 1, 8)
+        for line in printable(text).split("\n"):
+            wrapped = textwrap.wrap(
+                line,
+                width,
+                subsequent_indent=indent if len(indent) < width // 2 else "    ",
+                break_on_hyphens=False,
+                replace_whitespace=False,
+            )
+            for part in wrapped or [""]:
+                self.write(f"\x1b[2m{part}\x1b[0m\n" if self.coloured and part else f"{part}\n")
 
     def write(self, text: str) -> None:
-        """Puts text on the screen at once."""
+        """Put text on the screen at once, escape sequences included."""
         sys.stdout.write(text)
         sys.stdout.flush()
-
-    def look_at_model(self) -> None:
-        """Learns the context window of the model that answers, once; not all servers tell."""
-        if self.looked_at == self.model:
-            return
-        self.looked_at, self.context = self.model, None
-        with contextlib.suppress(TabbyError):
-            card = self.dialogue.client.models.get(timeout=_PATIENCE)
-            self.context = card.parameters.max_seq_len if card.parameters else None
 
     def view(self) -> AnswerView:
         """Where the next answer is shown."""
@@ -83,62 +105,119 @@ class ChatSession:
             return MarkdownView(self.write, show_reasoning=self.show_reasoning)
         return PlainView(self.write, show_reasoning=self.show_reasoning)
 
+    def watch(self, work: Work) -> bool:
+        """Wait for work in the background, with signs of life; False if Ctrl-C ended the wait.
+
+        Raises:
+            TabbyError: as the work does.
+        """
+        view = self.view()
+        try:
+            with self.keyboard.listening():
+                return follow(work, view, self.keyboard)
+        finally:
+            view.finish()
+
+    def look_up_model(self, answered: str = "") -> None:
+        """Ask which model is loaded, and its context window; not all servers tell.
+
+        Args:
+            answered: name of the model that answered; asked only if it is another one.
+
+        Raises:
+            TabbyError: the server does not tell.
+        """
+        if answered and answered == self.looked_up:
+            return
+        self.model, self.context, self.looked_up = answered, None, answered or None
+        try:
+            card = self.client.models.get(timeout=PATIENCE)
+        except ModelNotLoadedError:
+            self.looked_up = answered
+            return
+        self.model = self.looked_up = answered or card.id
+        self.context = card.parameters.max_seq_len if card.parameters else None
+
+    def snapshot(self) -> Snapshot:
+        """The state now, to `restore` it."""
+        return Snapshot(self.conversation.fork(), self.last, list(self.pending))
+
+    def restore(self, before: Snapshot) -> None:
+        """Go back to an earlier state."""
+        self.conversation, self.last = before.conversation, before.last
+        self.pending = list(before.pending)
+
+    @property
+    def empty(self) -> bool:
+        """True before the user has said anything."""
+        return not any(message.role == "user" for message in self.conversation.messages)
+
     def save(self) -> None:
-        """Keeps the conversation on disk, once something was said.
+        """Save the conversation, once something was said.
 
         Raises:
             OSError: the file cannot be written.
         """
-        if any(message.role == "user" for message in self.dialogue.messages):
-            saved = sessions.Saved(self.dialogue.messages, self.dialogue.params)
-            sessions.save(self.session, saved)
+        if not self.empty:
+            sessions.save(self.name, self.conversation)
 
     def resume(self, name: str) -> None:
-        """Goes on with a conversation on disk, with its parameters except where flags say else.
+        """Go on with a saved conversation; `flags` win over its parameters.
 
         Raises:
             ValidationError: there is none of this name.
         """
-        saved = sessions.load(name)
-        self.session = name
-        self.dialogue.messages = saved.messages
-        self.dialogue.params = {**saved.params, **self.flags}
-        self.dialogue.last = None
-        self.say(f"{name!r}: {len(saved.messages)} messages so far.")
-        shown = saved.messages[-_RECALLED:]
-        if len(shown) < len(saved.messages):
-            self.say(f"  … {len(saved.messages) - len(shown)} before these")
+        conversation = sessions.load(name, self.client)
+        conversation.params = {**conversation.params, **self.flags}
+        self.conversation, self.name, self.last = conversation, name, None
+        messages = conversation.messages
+        self.say(f"{name!r}: {len(messages)} messages so far.")
+        shown = messages[-_RECALLED:]
+        if len(shown) < len(messages):
+            self.say(f"  … {len(messages) - len(shown)} before these")
         for message in shown:
-            who = {"user": ">", "system": "#"}.get(message.role, " ")
+            mark = {"user": "> ", "system": "# "}.get(message.role, "  ")
             lines = message.text.splitlines()
-            left_out = [f"… {len(lines) - _LINES} lines"] if len(lines) > _LINES else []
-            self.say("\n".join(f"{who} {line}" for line in [*left_out, *lines[-_LINES:]]))
+            if len(lines) > _LINES:
+                self.say(f"{mark}… {len(lines) - _LINES} lines")
+            for line in lines[-_LINES:]:
+                self.say(mark + line, indent="  ")
 
-    def cancel_edit(self) -> None:
-        """A message that was taken back to be changed is as it was."""
-        if self.before_edit is not None:
-            self.pending, self.before_edit = self.before_edit, None
-            self.dialogue.put_back()
-            self.say("The message stays as it was.")
+    def tokens_used(self) -> tuple[int, bool]:
+        """Tokens that the conversation takes, and False if that is an upper bound."""
+        usage = self.last.usage if self.last is not None else None
+        if usage is not None and usage.total_tokens:
+            return usage.total_tokens, True
+        return self.conversation.tokens.used, False
 
     def status(self) -> str:
-        """Model, tokens used of the context, and speed, in one line."""
-        parts = [self.model or "no model yet"]
-        last = self.dialogue.last
-        usage = last.usage if last is not None else None
-        if usage is not None:
-            used = f"{usage.total_tokens:,}"
+        """Model, tokens used of the context, cached tokens, and speed, in one line."""
+        parts = [self.model] if self.model else []
+        if self.looked_up == "":
+            parts.append("no model loaded")
+        if self.empty:
             if self.context:
-                share = usage.total_tokens / self.context
-                used += f"/{self.context:,} tokens ({share:.0%})"
+                parts.append(f"context {self.context:,}")
+        else:
+            tokens, exact = self.tokens_used()
+            used = f"{'' if exact else 'up to '}{tokens:,}"
+            if self.context:
+                parts.append(f"{used}/{self.context:,} tokens ({tokens / self.context:.0%})")
             else:
-                used += " tokens"
-            parts.append(used)
-            rate = usage.completion_tokens_per_sec
-            if isinstance(rate, int | float):
-                parts.append(f"{rate:.1f} tokens/s")
-        elif self.context:
-            parts.append(f"context {self.context:,}")
+                parts.append(f"{used} tokens")
+        usage = self.last.usage if self.last is not None else None
+        cached = cached_tokens(usage)
+        if cached:
+            parts.append(f"{cached:,} cached")
+        rate = usage.completion_tokens_per_sec if usage is not None else None
+        if isinstance(rate, int | float):
+            parts.append(f"{rate:.1f} tokens/s")
         if self.pending:
             parts.append(f"{len(self.pending)} attached")
-        return " · ".join([*parts, self.session])
+        return printable(" · ".join([*parts, self.name]))
+
+
+def cached_tokens(usage: Any) -> int:
+    """Tokens of the prompt that the server had in its cache, 0 where it does not tell."""
+    details = getattr(usage, "prompt_tokens_details", None)
+    return getattr(details, "cached_tokens", None) or 0
