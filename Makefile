@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help chat test check cover lint types docs build bench fuzz soak screenshots hooks clean
+.PHONY: help chat test check cover lint types docs build bench fuzz soak clients screenshots hooks clean
 
 help:             ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -58,6 +58,9 @@ fuzz: $(DEV)      ## everything that reads bytes, a minute for each target
 
 soak: $(DEV)      ## five minutes (SOAK_SECONDS) of mixed load against the local server
 	$(BIN)/python -m pytest -m soak
+
+clients: $(DEV)   ## the programs of docs/guides/other-clients.md, with the clients they are about
+	$(BIN)/python -m pytest -m clients tests/other_clients
 
 screenshots: $(DEV)  ## the pictures of the guides, of the real program at a terminal
 	$(BIN)/python docs/screenshots.py
