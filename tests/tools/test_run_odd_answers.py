@@ -96,7 +96,7 @@ def test_the_tools_of_a_prepared_request_are_run(run: Run) -> None:
         ({"tools": []}, "no tools"),
         ({"tools": weather}, "must be a list"),
         ({"tools": [weather, weather]}, "two tools are called 'weather'"),
-        ({"tools": [tool_of(weather).spec]}, "must be a function"),
+        ({"tools": [tool_of(weather).spec]}, "description alone cannot be called"),
         ({"tools": [weather], "n": 2}, "n must be 1"),
         ({"tools": [weather], "max_rounds": 0}, "max_rounds"),
     ],

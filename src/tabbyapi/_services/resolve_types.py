@@ -28,7 +28,7 @@ def resolve_types(params: Mapping[str, Any]) -> Mapping[str, Any]:
         changes["response_format"] = {**form, "json_schema": _schema(form["json_schema"])}
     tools = params.get("tools")
     if isinstance(tools, Sequence) and not isinstance(tools, str):
-        changes["tools"] = [tool if isinstance(tool, Mapping) else _tool(tool) for tool in tools]
+        changes["tools"] = [_tool(tool) for tool in tools]
     return {**params, **changes} if changes else params
 
 
@@ -43,6 +43,8 @@ def _schema(tp: Any) -> dict[str, Any]:
 
 
 def _tool(item: Any) -> Any:
-    from ..tools.describe import Tool, tool_of
+    if isinstance(item, Mapping) and "handler" not in item:  # a description, ready to be sent
+        return item
+    from ..tools.describe import spec_of
 
-    return tool_of(item).spec if callable(item) or isinstance(item, Tool) else item
+    return spec_of(item)

@@ -1,4 +1,4 @@
-"""Reading an answer's text as a value: whole, or as far as it has arrived."""
+"""Read an answer's text as a value: whole, or as far as it has arrived."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from ..errors import OutputError
+from .checks import check_of
 from .pydantic_types import adapter, decode_custom
 from .schema import type_name
 
@@ -26,7 +27,7 @@ def read(text: str, tp: type[T]) -> T: ...
 @overload
 def read(text: str, tp: Any) -> Any: ...
 def read(text: str, tp: Any) -> Any:
-    """The value of type `tp` that a JSON text holds. A Markdown code fence around it is ignored.
+    """Read a JSON text as a value of type `tp`. A Markdown code fence around it is ignored.
 
     Raises:
         OutputError: the text is no JSON, or JSON of another shape; `position` is a JSON path
@@ -39,7 +40,12 @@ def read(text: str, tp: Any) -> Any:
     try:
         if model is not None:
             return model.validate_json(body)
-        return msgspec.json.decode(body, type=tp, dec_hook=decode_custom)
+        value = msgspec.json.decode(body, type=tp, dec_hook=decode_custom)
+        check = check_of(tp)
+        problem = check(msgspec.json.decode(body)) if check is not None else None
+        if problem is not None:
+            raise _unreadable(tp, *problem, text)
+        return value
     except msgspec.ValidationError as error:
         what, _, path = str(error).rpartition(" - at `")
         position = path.removesuffix("`") if what else "$"
@@ -57,7 +63,7 @@ def read(text: str, tp: Any) -> Any:
 
 
 def _not_json(message: str, body: str) -> tuple[str, str]:
-    """What is wrong with text that is no JSON, and where, counted in characters."""
+    """Describe what is wrong with text that is no JSON, and where, in characters."""
     if "truncated" in message:
         return "the JSON ends too early", f"character {len(body)}"
     found = _BYTE.search(message)

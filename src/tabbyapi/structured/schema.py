@@ -1,8 +1,8 @@
 """The JSON schema of a Python type.
 
-Servers drop a constraint they cannot compile without telling anyone, so the schemas made here
-keep to keywords that the grammar engines in use understand. Objects are closed
-(`additionalProperties: false`): a model that may add keys of its own will.
+Servers silently drop a constraint that they cannot compile, so the schemas made here keep to
+keywords that the grammar engines in use understand. Objects are closed
+(`additionalProperties: false`): a model that may add keys does.
 """
 
 from __future__ import annotations
@@ -11,33 +11,36 @@ import copy
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import inspect as mi
 
 from ..errors import ValidationError
 from . import annotations as notes
+from .field_objects import is_field_object
 from .normalize import hoist, portable, string_format
 from .pydantic_types import adapter
 
-__all__ = ["Schema", "schema_of", "schemas_of", "type_name"]
+__all__ = ["Schema", "constraints_of", "schema_of", "schemas_of", "type_name"]
 
 Schema = dict[str, Any]
 
 
 def schema_of(tp: Any) -> Schema:
-    """The JSON schema of a type, as `json_schema=` takes it.
+    """Make the JSON schema of a type, as `json_schema=` takes it.
 
     Descriptions come from `msgspec.Meta`, pydantic's `Field`, strings in `Annotated`, field
     metadata and docstrings; constraints from the first two, annotated-types and attrs validators.
+    Reading an answer checks all of them.
 
     Args:
         tp: msgspec Struct, dataclass, TypedDict, NamedTuple, attrs class, pydantic model, enum,
             `Literal`, a union or container of these, or a plain type such as `int`.
 
     Raises:
-        ValidationError: the type cannot be described in JSON.
+        ValidationError: the type cannot be described in JSON, or a constraint means nothing
+            for the type it is given for.
     """
     try:
         hash(tp)
@@ -67,6 +70,15 @@ def schemas_of(types: Sequence[Any], *, exact: bool) -> tuple[list[Schema], dict
     return [builder.of_type(tp) for tp in types], builder.definitions
 
 
+def constraints_of(tp: Any) -> tuple[Schema, dict[str, Schema]] | None:
+    """The schema of a type with constraints that msgspec does not check; None without such."""
+    if adapter(tp) is not None:  # pydantic checks its own
+        return None
+    builder = _Builder(exact=None)
+    schema = builder.of_type(tp)
+    return (schema, builder.definitions) if builder.constrained else None
+
+
 def _refers(node: Any, ref: str) -> bool:
     if isinstance(node, dict):
         return node.get("$ref") == ref or any(_refers(value, ref) for value in node.values())
@@ -74,10 +86,15 @@ def _refers(node: Any, ref: str) -> bool:
 
 
 class _Builder:
-    """Turns types into schemas and collects the definitions of classes and enums by name."""
+    """Makes schemas of types and collects the definitions of classes and enums by name.
 
-    def __init__(self, *, exact: bool) -> None:
-        self._exact = exact
+    Attributes:
+        constrained: True if a type had constraints that msgspec does not check.
+    """
+
+    def __init__(self, *, exact: bool | None) -> None:
+        self._exact = exact  # None: dates and the like are any strings
+        self.constrained = False
         self.definitions: dict[str, Schema] = {}
         self._names: dict[Any, str] = {}
 
@@ -86,19 +103,25 @@ class _Builder:
             model = adapter(tp)
             if model is not None:
                 return self._of_model(tp, model)
-            node = mi.type_info(tp)
-        except (TypeError, NameError, RuntimeError) as error:
+            schema = self.of_node(mi.type_info(notes.gather(tp)))
+        except (TypeError, NameError, RuntimeError, ValueError) as error:
+            if isinstance(error, ValidationError):
+                raise
             raise ValidationError(
                 f"{type_name(tp)} has no JSON schema: {error}. For a choice between classes, make "
                 "them msgspec Structs with a tag (`class A(msgspec.Struct, tag=True)`) or "
                 "pydantic models.",
                 field="json_schema",
             ) from error
-        schema = self.of_node(node)
-        return {**schema, **notes.annotation_notes(tp)}
+        return schema
+
+    def _constrained(self, schema: Schema, found: notes.Notes) -> Schema:
+        if found.keys() - {"description"}:
+            self.constrained = True
+        return notes.constrain(schema, found)
 
     def _of_model(self, tp: Any, model: Any) -> Schema:
-        schema = hoist(portable(model.json_schema(), exact=self._exact), self.definitions)
+        schema = hoist(portable(model.json_schema(), exact=bool(self._exact)), self.definitions)
         if "properties" not in schema:
             return schema
         if self.definitions.get(name := type_name(tp)) == schema:  # another model brought it
@@ -108,7 +131,8 @@ class _Builder:
     def of_node(self, node: mi.Type) -> Schema:
         match node:
             case mi.Metadata():
-                return {**self.of_node(node.type), **(node.extra_json_schema or {})}
+                schema = {**self.of_node(node.type), **(node.extra_json_schema or {})}
+                return self._constrained(schema, (node.extra or {}).get(notes.NOTES, {}))
             case mi.AnyType() | mi.RawType():
                 return {}
             case mi.NoneType():
@@ -163,7 +187,8 @@ class _Builder:
         )
 
     def _string(self, kind: str) -> Schema:
-        return {"type": "string", **string_format(kind, exact=self._exact)}
+        known = {} if self._exact is None else string_format(kind, exact=self._exact)
+        return {"type": "string", **known}
 
     def _definition(self, cls: Any, build: Any) -> Schema:
         name = self._names.get(cls)
@@ -176,18 +201,17 @@ class _Builder:
 
     def _object_class(self, node: mi.StructType | mi.DataclassType | mi.TypedDictType) -> Schema:
         origin = getattr(node.cls, "__origin__", node.cls)
-        known = notes.field_notes(origin)
+        known, types = notes.field_notes(origin), notes.field_types(origin)
         properties: dict[str, Schema] = {}
         if isinstance(node, mi.StructType) and node.tag_field is not None:
             properties[node.tag_field] = {"enum": [node.tag]}
         required = list(properties)
         for field in node.fields:
-            written = self.of_node(field.type)
-            properties[field.encode_name] = {
-                **known.get(field.name, {}),
-                **written,
-                **_default(field),
-            }
+            described = known.get(field.name, {})
+            text = {k: described[k] for k in ("description",) if k in described}
+            constraints = {k: v for k, v in described.items() if k != "description"}
+            written = self._constrained(self._of_field(field, types), constraints)
+            properties[field.encode_name] = {**text, **written, **_default(field, origin)}
             if field.required:
                 required.append(field.encode_name)
         return {
@@ -198,8 +222,23 @@ class _Builder:
             "additionalProperties": False,
         }
 
+    def _of_field(self, field: mi.Field, types: dict[str, Any]) -> Schema:
+        """Schema of a field, with metadata that msgspec does not report."""
+        if field.name not in types:
+            return self.of_node(field.type)
+        tp = types[field.name]
+        if not _type_variables(tp):
+            return self.of_node(mi.type_info(tp))
+        # Of a generic class msgspec alone knows the type; what is said of the field holds for it.
+        outer = [item.extra for item in getattr(tp, "__metadata__", ()) if item.extra]
+        found = outer[-1].get(notes.NOTES, {}) if outer else {}
+        return self._constrained(self.of_node(field.type), found)
+
     def _array_class(self, node: mi.StructType | mi.NamedTupleType) -> Schema:
-        items = [self.of_node(field.type) for field in node.fields]
+        types = notes.field_types(getattr(node.cls, "__origin__", node.cls))
+        for field in node.fields:
+            _default(field, node.cls)
+        items = [self._of_field(field, types) for field in node.fields]
         if isinstance(node, mi.StructType) and node.tag_field is not None:
             items.insert(0, {"enum": [node.tag]})
         origin = getattr(node.cls, "__origin__", node.cls)
@@ -259,7 +298,18 @@ def _heading(origin: Any, cls: Any) -> Schema:
     return {"title": type_name(cls), **({"description": text} if text else {})}
 
 
-def _default(field: mi.Field) -> Schema:
+def _type_variables(tp: Any) -> bool:
+    return isinstance(tp, TypeVar) or any(_type_variables(arg) for arg in get_args(tp))
+
+
+def _default(field: mi.Field, cls: Any) -> Schema:
+    if is_field_object(field.default):
+        raise ValidationError(
+            f"the default of {type_name(cls)}.{field.name} is {field.default!r:.80}, which this "
+            "kind of class takes for the value itself: use the field function of its own "
+            "library, or Annotated[type, ...]",
+            field="json_schema",
+        )
     if field.default_factory in (list, dict, set):
         return {"default": {} if field.default_factory is dict else []}
     if field.default is msgspec.NODEFAULT:
@@ -271,7 +321,7 @@ def _default(field: mi.Field) -> Schema:
 
 
 def type_name(tp: Any) -> str:
-    """`Recipe`, `Page[Recipe]`: a type as people write it, without modules."""
+    """Name of a type without modules: `Recipe`, `Page[Recipe]`."""
     return re.sub(r"[\w<>.]+\.", "", str(tp)) if get_args(tp) else getattr(tp, "__name__", repr(tp))
 
 

@@ -1,4 +1,4 @@
-"""One call of a tool, before and after it is made."""
+"""Calls of tools: pending ones, and their results."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 from ..types import ToolCall
 from .describe import Tool
-from .values import Content, content_of
+from .values import Content, content_of, valid_text
 
 __all__ = ["PendingCall", "ToolResult"]
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call.
+    """The result of a call.
 
     Attributes:
         call: the call as the model wrote it.
-        content: what the model is told.
+        content: the text or parts that the model is told.
         value: what the function returned; None if it did not.
         error: what it raised, or why it was not called; None if it returned or was declined.
         seconds: how long the call took.
@@ -34,7 +34,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call that a model asks for and that can be made.
+    """A call that a model asks for, with valid arguments.
 
     Attributes:
         call: the call as the model wrote it.
@@ -52,7 +52,7 @@ class PendingCall:
         return self.tool.name
 
     def invoke(self) -> Any:
-        """Calls the function; an async one gives an awaitable."""
+        """Call the function. Returns what it returns, which may be an awaitable."""
         by_name = dict(self.arguments)
         positional = []
         for name, parameter in self.tool.parameters.items():
@@ -62,13 +62,13 @@ class PendingCall:
         return self.tool.function(*positional, **by_name)
 
     def returned(self, value: Any, since: float) -> ToolResult:
-        """The result of a call that came back; `since` is `time.monotonic()` at its start."""
+        """The result of a call that returned; `since` is `time.monotonic()` at its start."""
         return ToolResult(self.call, content_of(value), value, None, time.monotonic() - since)
 
     def failed(self, error: BaseException, since: float) -> ToolResult:
-        """The result of a call that raised, in words for the model."""
-        words = f"Error: {type(error).__name__}: {error}".rstrip(": ")
-        return ToolResult(self.call, words, None, error, time.monotonic() - since)
+        """The result of a call that raised, as text for the model."""
+        text = valid_text(f"Error: {type(error).__name__}: {error}".rstrip(": "))
+        return ToolResult(self.call, text, None, error, time.monotonic() - since)
 
     def declined(self) -> ToolResult:
         """The result of a call that was not approved."""

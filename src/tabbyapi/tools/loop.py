@@ -1,4 +1,4 @@
-"""The tool loop without its I/O: what to ask next, which calls to make, when it is over.
+"""The tool loop without I/O: what to send next, which calls to make, when it is over.
 
     loop = ToolLoop(messages, tools, params)
     while not loop.done:
@@ -7,7 +7,10 @@
         loop.answer([make(call) for call in calls])          # I/O; ready results pass as they are
     loop.result
 
-What a server may send instead of a clean call (see `receive`) ends in a defined way.
+States: asking, or answering the calls of one response (between `receive` and `answer`), until
+`done`. `_new[:_complete]` are the messages of rounds that were answered whole: with them a
+conversation can go on, whatever ends the loop. A call that a server sends broken or not at all
+has a defined outcome, see `receive`.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import msgspec
 
 from ..errors import OutputError, TabbyError, ToolLoopError, ValidationError
 from ..types import ChatCompletionRequest, ChatCompletionResponse, ChatMessage, ToolCall, tool
+from . import markup
 from .calls import PendingCall, ToolResult
 from .describe import Tool, tool_of
 from .values import arguments_of
@@ -53,14 +57,15 @@ class ToolRun:
 
 
 class ToolLoop:
-    """State of a loop: the conversation so far, and what is left to do.
+    """A tool loop: the conversation so far, and what to do next.
 
     Args:
         messages: the conversation, or a prepared request.
-        tools: functions and `Tool`s.
+        tools: functions, `Tool`s, and dicts with a handler; see `tool_of`.
         params: parameters of every request. A `tool_choice` that forces a call holds for the
             first one; afterwards the model decides, or it could never answer.
-        max_rounds: how many rounds of calls are made before the model must answer.
+        max_rounds: rounds of calls that are made before the model must answer.
+        tools_from_text: read calls out of the text of answers, too.
 
     Attributes:
         done: the model has answered.
@@ -76,6 +81,7 @@ class ToolLoop:
         params: Mapping[str, Any] | None = None,
         *,
         max_rounds: int = 8,
+        tools_from_text: bool = False,
     ) -> None:
         self.done = False
         self._given = messages
@@ -83,6 +89,7 @@ class ToolLoop:
         self._specs = [each.spec for each in self._tools.values()]
         self._params = dict(params or {})
         self._max_rounds = max_rounds
+        self._from_text = tools_from_text
         self._rounds = 0
         self._unreadable = False  # the last answer held a call that could not be read
         self._new: list[ChatMessage] = []
@@ -117,7 +124,7 @@ class ToolLoop:
 
     @property
     def parallel(self) -> bool:
-        """Whether the calls of a round may be made at the same time."""
+        """True if the calls of a round may be made at the same time."""
         return self._params.get("parallel_tool_calls") is not False
 
     @property
@@ -127,7 +134,7 @@ class ToolLoop:
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Gives an error that ends the loop what was said before, so that nothing is lost."""
+        """Attach the messages so far to an error that ends the loop."""
         try:
             yield
         except TabbyError as error:
@@ -135,25 +142,28 @@ class ToolLoop:
             raise
 
     def receive(self, response: ChatCompletionResponse) -> list[PendingCall | ToolResult]:
-        """Takes in a response; the calls it asks for, [] if none.
+        """Take in a response; return the calls it asks for, [] if none.
 
         A call of an unknown tool or with arguments that do not fit is answered here already: its
-        result tells the model what is wrong. An answer said to hold calls without any (the server
-        could not read the model's markup) is asked for once more.
+        result tells the model what is wrong. A response that is said to hold calls and holds none
+        (the server could not read the model's markup) is asked for once more.
 
         Raises:
             ToolLoopError: a call was cut off by the token limit, could not be read twice in a
-                row, or was asked for after the last round.
+                row, was left in the text as markup, or was asked for after the last round.
         """
         self._responses.append(response)
         choice = response.choices[0] if response.choices else None
         calls = response.tool_calls
-        if choice is None or not (calls or choice.finish_reason == "tool_calls"):
+        opener = None if calls else markup.opener_of(response.text, self._tools)
+        if choice is None or not (calls or opener or choice.finish_reason == "tool_calls"):
             self._new.append(response.message)
             self.done = True
             return []
         if choice.eos_reason == "max_new_tokens" or choice.finish_reason == "length":
             raise self._error("the token limit cut off a tool call: raise max_tokens")
+        if opener is not None:
+            calls = self._read_markup(response, opener)
         if not calls:
             if self._unreadable:
                 raise self._error(
@@ -172,8 +182,22 @@ class ToolLoop:
         self._new.append(_with_ids(response.message))
         return [self._prepared(call) for call in calls]
 
+    def _read_markup(self, response: ChatCompletionResponse, opener: str) -> list[ToolCall]:
+        """Take calls that the server left in the text out of it."""
+        calls = markup.calls_of(response.text, self._tools) if self._from_text else []
+        if not calls:
+            raise self._error(
+                f"the model called a tool, but the server left the call in the text ({opener}): "
+                "its model needs a tool format (tool_format in TabbyAPI's model settings). Or "
+                "give tools_from_text=True, to have such calls read here"
+            )
+        message = response.message
+        message.content = response.text.partition(opener)[0].strip() or None
+        message.tool_calls = calls
+        return calls
+
     def answer(self, results: Sequence[ToolResult]) -> None:
-        """Takes in the results of the calls that `receive` returned, in its order."""
+        """Take in the results of the calls that `receive` returned, in its order."""
         self._results.extend(results)
         for result in results:
             self._new.append(tool(result.content, tool_call_id=result.call.id))
@@ -207,10 +231,9 @@ def _by_name(tools: Any) -> dict[str, Tool]:
         raise ValidationError("tools must be a list: tools=[function]", field="tools")
     found: dict[str, Tool] = {}
     for item in tools:
-        if not callable(item) and not isinstance(item, Tool):
+        if not callable(item) and not isinstance(item, Tool | Mapping):
             raise ValidationError(
-                f"a tool to run must be a function, not {item!r}: a description alone cannot be "
-                "called",
+                f"a tool to run must be a function, a Tool or a dict, not {item!r:.80}",
                 field="tools",
             )
         each = tool_of(item)

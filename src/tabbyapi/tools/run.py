@@ -1,4 +1,4 @@
-"""The tool loop with its I/O, sync and async."""
+"""Run the tool loop: send its requests and make its calls, sync and async."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
 from ..types import ChatCompletionRequest, ChatParams
 from ..types.chat import ChatCompletionResponse
 from .loop import PendingCall, ToolLoop, ToolResult, ToolRun
+from .values import joined, joined_items
 
 __all__ = ["RunParams", "run", "run_async"]
 
@@ -28,39 +29,45 @@ class RunParams(ChatParams, total=False):
     """Parameters of `chat.run`: those of every request, and of the loop."""
 
     max_rounds: int
-    """How many rounds of calls are made before the model must answer. Default 8."""
+    """Rounds of calls that are made before the model must answer. Default 8."""
     call_timeout: float | None
     """Seconds a call may take; the model is told of one that took longer. Default: no limit."""
     on_call: Callable[[PendingCall], bool | Awaitable[bool | None] | None] | None
-    """Is asked before each call, in order; False declines it. May be async in `AsyncChat.run`."""
+    """Called before each call, in order; False declines it. May be async in `AsyncChat.run`."""
     on_result: Callable[[ToolResult], object] | None
-    """Is told each result, in the order of the calls. May be async in `AsyncChat.run`."""
+    """Called with each result, in the order of the calls. May be async in `AsyncChat.run`."""
     raise_errors: bool
     """Raise what a tool raises (when the other calls of the round have ended), and wrong calls,
     instead of telling the model. Default False.
     """
+    tools_from_text: bool
+    """Read tool calls out of the text, for servers without a tool format for their model.
+    Default False: unread markup raises `ToolLoopError`.
+    """
 
 
-_LOOP = ("max_rounds", "call_timeout", "on_call", "on_result", "raise_errors")
+_LOOP = ("call_timeout", "on_call", "on_result", "raise_errors")
 
 
 def _parts(
     messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
 ) -> tuple[ToolLoop, dict[str, Any]]:
-    """The loop, and what is left for whoever makes the calls."""
+    """The loop, and the options of its calls."""
     options = {name: params.get(name) for name in _LOOP}
     rest = {name: value for name, value in params.items() if name not in _LOOP}
     tools = rest.pop("tools", None)
     if tools is None and isinstance(messages, ChatCompletionRequest):
         tools = messages.tools
-    rounds = params.get("max_rounds", 8)
-    return ToolLoop(messages, tools or (), rest, max_rounds=rounds), options
+    rounds = rest.pop("max_rounds", 8)
+    from_text = rest.pop("tools_from_text", False)
+    loop = ToolLoop(messages, tools or (), rest, max_rounds=rounds, tools_from_text=from_text)
+    return loop, options
 
 
 def run(
     send: Send, messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
 ) -> ToolRun:
-    """`Chat.run`, which describes the arguments."""
+    """Run a tool loop; see `Chat.run`."""
     loop, options = _parts(messages, params)
     on_call, on_result = options["on_call"], options["on_result"]
     with loop.keeping():
@@ -86,7 +93,7 @@ def run(
 async def run_async(
     send: AsyncSend, messages: ChatCompletionRequest | Sequence[Any], params: Mapping[str, Any]
 ) -> ToolRun:
-    """`AsyncChat.run`, which describes the arguments."""
+    """Run a tool loop; see `AsyncChat.run`."""
     loop, options = _parts(messages, params)
     on_call, on_result = options["on_call"], options["on_result"]
     with loop.keeping():
@@ -135,7 +142,10 @@ def _call_here(call: PendingCall | ToolResult) -> ToolResult:
         return _call_in_thread(call, None)()
     since = time.monotonic()
     try:
-        return call.returned(call.invoke(), since)
+        value = call.invoke()
+        if _is_async(value):  # of a function that did not look async
+            value = _in_thread(lambda: asyncio.run(_settled(value))).result()
+        return call.returned(joined(value), since)
     except Exception as error:
         return call.failed(error, since)
 
@@ -143,11 +153,11 @@ def _call_here(call: PendingCall | ToolResult) -> ToolResult:
 def _call_in_thread(
     call: PendingCall | ToolResult, limit: float | None
 ) -> Callable[[], ToolResult]:
-    """Starts a call; the function returned waits for its result."""
+    """Start a call; the function returned waits for its result."""
     if isinstance(call, ToolResult):
         return lambda: call
     since = time.monotonic()
-    future = _in_thread(lambda: _finished(call.invoke(), limit))
+    future = _in_thread(lambda: joined(_finished(call.invoke(), limit)))
 
     def wait() -> ToolResult:
         left = None if limit is None else max(0.0, since + limit - time.monotonic())
@@ -161,8 +171,8 @@ def _call_in_thread(
 
 
 def _finished(value: Any, limit: float | None) -> Any:
-    """The result of a tool, in a thread where an async one may have a loop to itself."""
-    return asyncio.run(_within(limit, value)) if inspect.isawaitable(value) else value
+    """Wait for what a tool returned, in a thread that runs no event loop."""
+    return asyncio.run(_within(limit, _settled(value))) if _is_async(value) else value
 
 
 async def _results_async(calls: Calls, parallel: bool, limit: float | None) -> list[ToolResult]:
@@ -177,9 +187,9 @@ async def _call_async(call: PendingCall | ToolResult, limit: float | None) -> To
     since = time.monotonic()
     try:
         if call.tool.is_async:
-            work: Awaitable[Any] = call.invoke()
+            work = _settled(call.invoke())
         else:
-            work = asyncio.wrap_future(_in_thread(call.invoke))
+            work = _settled(asyncio.wrap_future(_in_thread(lambda: joined(call.invoke()))))
         return call.returned(await _within(limit, work), since)
     except Exception as error:
         return call.failed(error, since)
@@ -189,11 +199,24 @@ async def _within(limit: float | None, work: Awaitable[Any]) -> Any:
     clock = asyncio.timeout(limit)
     try:
         async with clock:
-            return await _awaited(await work)
+            return await work
     except TimeoutError:
         if clock.expired():
             raise _too_late(limit) from None
         raise
+
+
+def _is_async(value: Any) -> bool:
+    return inspect.isawaitable(value) or isinstance(value, AsyncIterator)
+
+
+async def _settled(value: Any) -> Any:
+    """The result of a tool: awaited, however deep, and joined if it is an iterator."""
+    while inspect.isawaitable(value):
+        value = await value
+    if isinstance(value, AsyncIterator):
+        return joined_items([item async for item in value])
+    return joined(value)
 
 
 async def _awaited(value: Any) -> Any:
@@ -205,7 +228,7 @@ def _too_late(limit: float | None) -> TimeoutError:
 
 
 def _in_thread(function: Callable[[], T]) -> Future[T]:
-    """Runs a function in a daemon thread of its own.
+    """Run a function in a new daemon thread.
 
     Not in a pool: a pool has few threads, and waits at exit for calls that never return.
     """
