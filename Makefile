@@ -25,6 +25,7 @@ chat: $(STAMP)    ## talk to a model: your server's (TABBY_API_ENDPOINT), or a s
 	@$(BIN)/tabbyapi chat
 
 test: $(DEV)      ## the whole test suite
+	@$(BIN)/tabbyapi pull > /dev/null
 	$(BIN)/python -m pytest
 
 check: $(DEV) lint types  ## what takes under a minute: lint, types, and the tests without an engine

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 from support.tiny_model import write_random
 from tabbyapi import LocalServer
-from tabbyapi.server.model_files.files import default_model
 
 from .run import ROOT, Results, ask_module, module_command
 from .watched import child_of, cpu_of_process, memory_of_process
@@ -177,17 +176,16 @@ def hold(job: dict[str, Any], streams: int, running: int) -> Iterator[None]:
 
 
 def measure_server(sizes: ServerSizes, say: Callable[[str], None]) -> Results:
-    """Every figure of each round, of the demo model and of a tiny one of random weights."""
+    """Every figure of each round, of a tiny model of random weights."""
     results: Results = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         tiny = write_random(Path(folder) / "tiny.gguf", context=_CONTEXT)
         for number in range(sizes.rounds):
-            for name, model in (("tiny model", tiny), ("demo model", default_model())):
-                say(f"round {number + 1} of {sizes.rounds}, {name}")
-                with serving(model) as served:
-                    _round(served, sizes, partial(_note, results, name))
-                    if model is tiny:  # which reads prompts slowly enough to leave in one
-                        _leaving(served, "leave_prefill_s", sizes, partial(_note, results, name))
+            say(f"round {number + 1} of {sizes.rounds}")
+            with serving(tiny) as served:
+                note = partial(_note, results, "tiny model")
+                _round(served, sizes, note)
+                _leaving(served, "leave_prefill_s", sizes, note)
     return results
 
 

@@ -1,6 +1,6 @@
 """Makes the pictures of docs/guides/terminal.md: drives the real program in a pseudo-terminal.
 
-`make screenshots` runs it, against a local server with the demo model.
+`make screenshots` runs it, against a local server with the default model.
 """
 
 from __future__ import annotations

@@ -18,6 +18,14 @@ settings.load_profile("tabbyapi")
 
 
 @pytest.fixture(scope="session")
+def smollm() -> Path:
+    """The default model, for tests that need meaning; fetched once into the user's cache."""
+    from tabbyapi.server.model_files.default_model import fetch_default
+
+    return fetch_default()
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random weights: loads in no time and babbles."""
     from support.tiny_model import write_random

@@ -53,22 +53,23 @@ def programs(paths: list[Path]) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def demo_server(tiny_model: Path) -> Iterator[LocalServer]:
-    """A server with the model that comes along, which answers with sense and comes to an end."""
+def docs_server(smollm: Path, tiny_model: Path) -> Iterator[LocalServer]:
+    """A server with the default model, and a tiny one for embeddings."""
     from tabbyapi import LocalServer
 
-    with LocalServer(embeddings_dir=tiny_model.parent, embeddings=tiny_model.stem) as server:
+    embeddings = {"embeddings_dir": tiny_model.parent, "embeddings": tiny_model.stem}
+    with LocalServer(smollm, **embeddings) as server:
         yield server
 
 
 @pytest.fixture
-def environment(demo_server: LocalServer, tmp_path: Path) -> dict[str, str]:
+def environment(docs_server: LocalServer, tmp_path: Path) -> dict[str, str]:
     """Variables that lead a program to the local server."""
     return {
         **os.environ,
-        "TABBY_API_ENDPOINT": demo_server.url,
-        "TABBY_API_KEY": demo_server.api_key,
-        "TABBY_ADMIN_KEY": demo_server.admin_key,
+        "TABBY_API_ENDPOINT": docs_server.url,
+        "TABBY_API_KEY": docs_server.api_key,
+        "TABBY_ADMIN_KEY": docs_server.admin_key,
         "PYTHONWARNINGS": "error::ResourceWarning",
         "PYTHONIOENCODING": "utf-8",
     }

@@ -30,7 +30,8 @@ class LocalServer:
             print(client.chat.create(messages=[user("Hi")]).text)
 
     Args:
-        model: a GGUF file; None takes the demo model that comes with the package.
+        model: a GGUF file, the name of a fetched model, or `hf:owner/repo[:file]`; None takes the
+            default model, which is fetched once.
         settings: anything of `tabbyapi.server.settings.Settings`. The port is a free one, and
             keys are made up, unless given.
 
@@ -84,11 +85,13 @@ class LocalServer:
         return self
 
     def _resolve(self) -> Path:
-        if self._model is not None:
-            return Path(self._model).expanduser().absolute()
-        from .server.model_files.files import default_model
+        from .server.model_files.fetch import DownloadError
+        from .server.model_files.store import find_model
 
-        return default_model()
+        try:
+            return find_model(self._model, tell=lambda line: print(line, file=sys.stderr))
+        except DownloadError as error:
+            raise ConnectError(f"The local server did not start: {error}") from None
 
     def stop(self) -> None:
         """Stop it and wait for its end. Does nothing if it does not run."""

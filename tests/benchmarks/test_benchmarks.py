@@ -56,7 +56,7 @@ def test_the_local_server_is_measured_against_its_engine():
         value >= 0 for figures in found.values() for values in figures.values() for value in values
     )
     assert server_goals_table(found).count("tiny model") == len(SERVER_GOALS)
-    assert "local server, demo model" in server_figures_table(found)
+    assert "local server, tiny model" in server_figures_table(found)
 
 
 def test_the_growth_of_the_local_server_is_measured_at_growing_sizes():

@@ -14,7 +14,7 @@ import urllib3
 pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
-from support.tiny_model import write_random
+from support.tiny_model import write_markov, write_random
 from tabbyapi.local_server import LocalServer
 
 API, ADMIN = "test-api-key", "test-admin-key"
@@ -94,9 +94,10 @@ def server(random_model: Path) -> Iterator[LocalServer]:
 
 
 @pytest.fixture(scope="session")
-def demo() -> Iterator[LocalServer]:
-    """The server with the model that comes with the package."""
-    with LocalServer(api_keys=(API,), admin_key=ADMIN, threads=1) as running:
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """A server with a model that says one sentence and stops."""
+    model = write_markov(tmp_path_factory.mktemp("models") / "sentence.gguf")
+    with LocalServer(model, api_keys=(API,), admin_key=ADMIN, threads=1) as running:
         yield running
 
 
@@ -107,6 +108,6 @@ def http(server: LocalServer) -> Iterator[Raw]:
 
 
 @pytest.fixture
-def demo_http(demo: LocalServer) -> Iterator[Raw]:
+def scripted_http(scripted: LocalServer) -> Iterator[Raw]:
     with urllib3.PoolManager() as pool:
-        yield Raw(demo, pool)
+        yield Raw(scripted, pool)

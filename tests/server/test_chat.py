@@ -8,6 +8,8 @@ import re
 import openai
 import pytest
 
+from support.tiny_model import SENTENCE
+
 from .conftest import API, CHAT, HELLO, Raw, text_of
 
 BABBLE = {"temperature": 0, "loop_detect_window": 0}
@@ -26,9 +28,9 @@ WEATHER = {
 }
 
 
-def test_the_demo_model_says_its_sentence_and_ends_by_itself(demo_http: Raw) -> None:
-    choice = demo_http.chat(max_tokens=200)["choices"][0]
-    assert choice["message"]["content"]
+def test_an_answer_ends_where_the_model_ends_it(scripted_http: Raw) -> None:
+    choice = scripted_http.chat(max_tokens=200)["choices"][0]
+    assert choice["message"]["content"] == SENTENCE
     assert (choice["finish_reason"], choice["eos_reason"]) == ("stop", "stop_token")
     assert choice["stop_str"] == "<|im_end|>"
 
@@ -193,10 +195,10 @@ def test_banned_strings_never_appear(http: Raw, stream: bool) -> None:
     assert last["eos_reason"] == "max_new_tokens"
 
 
-def test_min_tokens_holds_the_end_off(demo_http: Raw) -> None:
-    short = demo_http.chat(max_tokens=200, stream_options={"include_usage": True})
+def test_min_tokens_holds_the_end_off(scripted_http: Raw) -> None:
+    short = scripted_http.chat(max_tokens=200, stream_options={"include_usage": True})
     more = short["usage"]["completion_tokens"] + 10
-    long = demo_http.chat(
+    long = scripted_http.chat(
         max_tokens=more + 50, min_tokens=more, stream_options={"include_usage": True}
     )
     assert long["usage"]["completion_tokens"] >= more

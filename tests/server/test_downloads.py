@@ -16,7 +16,6 @@ pytest.importorskip("huggingface_hub")
 import tabbyapi
 from support.hub import Hub
 from tabbyapi import LocalServer, user
-from tabbyapi.server.model_files.hub import HubError, gguf_of
 
 TOKEN = "hf_secret_token"
 LARGE = hashlib.sha256(b"seed").digest() * 750_000  # 24 MB: the library resumes by 10 MB
@@ -137,18 +136,3 @@ def test_leaving_cancels_a_download_and_nothing_remains(
     finally:
         hub.slow.set()
         hub.slow = None
-
-
-def test_a_reference_to_a_hub_is_a_file_in_the_cache(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: Path
-) -> None:
-    import huggingface_hub.constants as constants
-
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    path = gguf_of("hf:some/tiny-model:weights.gguf", endpoint=hub.url)
-    assert path.read_bytes() == tiny_model.read_bytes()
-    with pytest.raises(HubError, match="no GGUF"):
-        gguf_of("hf:some/large", endpoint=hub.url)
-    with pytest.raises(HubError, match="cannot be had"):
-        gguf_of("hf:some/missing:weights.gguf", endpoint=hub.url)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -22,7 +23,8 @@ class Hub:
     """Serves `repositories`: {"owner/name": {"file": bytes}}. Private ones need `token`.
 
     `cut` is how many downloads are cut off half way before one is let through; `slow` is an event
-    that a download waits for. `requests` keeps (method, path, range header).
+    that a download waits for, `slow_bytes` how many of a large file are sent a second. `requests`
+    keeps (method, path, range header).
     """
 
     def __init__(self, repositories: dict[str, dict[str, bytes]], *, token: str = "") -> None:
@@ -30,6 +32,7 @@ class Hub:
         self.token = token
         self.cut = 0
         self.slow: threading.Event | None = None
+        self.slow_bytes = 0
         self.requests: list[tuple[str, str, str | None]] = []
         hub = self
 
@@ -93,7 +96,17 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if match[2] == "tree":
             found = [
-                {"type": "file", "path": name, "size": len(data), "oid": _etag(data)}
+                {
+                    "type": "file",
+                    "path": name,
+                    "size": len(data),
+                    "oid": _etag(data),
+                    "lfs": {
+                        "oid": hashlib.sha256(data).hexdigest(),
+                        "size": len(data),
+                        "pointerSize": 9,
+                    },
+                }
                 for name, data in files.items()
             ]
         return self._send(200, json.dumps(found).encode(), {}, body)
@@ -124,7 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[: len(data) // 2])
             self.close_connection = True
             return
-        self.wfile.write(data)
+        step = self.hub.slow_bytes if cut and self.hub.slow_bytes else len(data) or 1
+        for start in range(0, len(data), step):
+            self.wfile.write(data[start : start + step])
+            time.sleep(1 if step < len(data) else 0)
 
 
 def _etag(data: bytes) -> str:

@@ -146,7 +146,7 @@ def write_markov(path: str | Path, *, sentence: str = SENTENCE, context: int = 8
         raise ValueError("each word of the sentence is a state of the chain: none may come twice")
     width = 16 * (len(words) // 16 + 1)
     shape = {"width": width, "hidden": 32, "layers": 1, "heads": 1, "context": context}
-    writer, tokens = _writer(path, "Demo model (one fixed sentence)", words, shape)
+    writer, tokens = _writer(path, "Scripted model (one fixed sentence)", words, shape)
     alphabet = _byte_alphabet()
     ids = [tokens.index("".join(alphabet[b] for b in word.encode())) for word in words]
     ids.append(tokens.index(_EOS))

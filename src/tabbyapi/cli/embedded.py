@@ -26,13 +26,14 @@ def local_extra_missing() -> str | None:
 
 @contextmanager
 def embedded_client(why: str) -> Iterator[Client]:
-    """A client of a server that lives as long as the block, on the packaged model.
+    """A client of a server that lives as long as the block, on the default model.
 
     Args:
         why: what made it necessary, to begin the line that says so.
 
     Raises:
         ConnectError: the local server is not installed, or does not start.
+        DownloadError: the default model cannot be fetched.
     """
     missing = local_extra_missing()
     if missing is not None:
@@ -41,10 +42,11 @@ def embedded_client(why: str) -> Iterator[Client]:
             f"{LOCAL_EXTRA}, or name a server with --url"
         )
     from ..local_server import LocalServer
+    from ..server.model_files.default_model import default_model
+    from .progress import download_progress
 
-    warn(
-        f"{why}: starting the tiny demo model that comes with tabbyapi. It shows how things work "
-        "and knows a few hundred answers by heart."
-    )
-    with LocalServer() as server, server.client() as client:
+    with download_progress() as progress:
+        model = default_model(tell=warn, progress=progress)
+    warn(f"{why}: starting a server on this machine with {model.stem}.")
+    with LocalServer(model) as server, server.client() as client:
         yield client

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from ..batch import BatchTotals
     from ..types.models import LoadProgress
 
-__all__ = ["BatchProgress", "batch_progress", "load_progress", "progress_bar", "working"]
+__all__ = [
+    "BatchProgress",
+    "batch_progress",
+    "download_progress",
+    "load_progress",
+    "progress_bar",
+    "working",
+]
 
 _LINE_EVERY = 10.0  # seconds, where there is no terminal
 
@@ -65,6 +72,26 @@ def load_progress(name: str) -> Iterator[Callable[[LoadProgress], None]]:
             bar.update(parts[part], completed=step.module, total=step.modules)
 
         yield tell
+
+
+@contextmanager
+def download_progress() -> Iterator[Callable[[int, int | None], None] | None]:
+    """Shows how far a download is, its rate and the time left; at a terminal only."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    with progress_bar(
+        BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True)
+    ) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -24,8 +24,8 @@ def _folder(name: str, text: str) -> Callable[[Command], Command]:
 @click.option(
     "--model",
     "-m",
-    metavar="FILE",
-    help="GGUF file to serve, or hf:owner/repo[:file] from the hub. Default: a tiny demo.",
+    metavar="MODEL",
+    help="GGUF file, name of a fetched model, or hf:owner/repo[:file]. Default: a small model.",
 )
 @click.option(
     "--models-dir",
@@ -98,28 +98,19 @@ def serve(
         raise click.UsageError("--no-auth asks for no key, so --api-key and --admin-key are idle")
     from ..server.main import ServeError
     from ..server.main import serve as run
-    from ..server.model_files.files import default_model
+    from ..server.model_files.store import find_model
     from ..server.settings import Settings
+    from .output import warn
+    from .progress import download_progress
 
-    path = default_model() if model is None and models_dir is None else _path(model)
+    path = None
+    if model is not None or models_dir is None:
+        with download_progress() as progress:
+            path = find_model(model, tell=warn, progress=progress)
     settings = Settings(
         model=path, models_dir=models_dir, api_keys=api_keys, auth=not no_auth, **options
     )
     try:
         run(settings, say=lambda line: click.echo(line))
     except ServeError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _path(model: str | None) -> Path | None:
-    if model is None:
-        return None
-    if not model.startswith("hf:"):
-        return Path(model).expanduser()
-    from ..server.model_files.hub import HubError, gguf_of
-
-    click.echo(f"Looking for {model.removeprefix('hf:')} ...", err=True)
-    try:
-        return gguf_of(model)
-    except HubError as error:
         raise click.ClickException(str(error)) from None

@@ -156,13 +156,8 @@ def _announcement(settings: Settings, keys: Keys, file: ModelFile | None) -> lis
     lines = []
     if file is None:
         lines.append("No model is loaded.")
-    elif file.is_demo:
-        lines.append(
-            f"Model: {file.title} ({file.name}). It knows a few hundred answers by heart; "
-            f"give your own GGUF file with --model."
-        )
     else:
-        lines.append(f"Model: {file.title} ({file.path}), context {file.context(settings.n_ctx)}.")
+        lines.append(f"Model: {file.name} ({file.path}), context {file.context(settings.n_ctx)}.")
     if not keys.enabled:
         if not _loopback(settings.host):
             lines.append(

@@ -32,7 +32,7 @@ async def make_job(
 ) -> Job:
     """The work for one prompt. Raises `HTTPError` for what cannot be done."""
     check_limits(body)
-    parameters = sampling_parameters(body, loaded.n_ctx)
+    parameters = sampling_parameters(body, loaded.n_ctx, loaded.file.sampling)
     strings, ids = stop_conditions(body.stop)
     parameters |= {"cache_prompt": True, "stop": strings}
     if grammar is not None:

@@ -6,6 +6,7 @@ What llama.cpp has is passed on; what it lacks (`skew`, `tfs`, `top_a`, `smoothi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import HTTPError
@@ -74,10 +75,23 @@ def alternatives(request: SamplerRequest) -> int | None:
     return min(asked, _MOST_ALTERNATIVES)
 
 
-def sampling_parameters(request: SamplerRequest, n_ctx: int) -> dict[str, Any]:
-    """Parameters for the engine. Raises `HTTPError` for fields that contradict each other."""
+def sampling_parameters(
+    request: SamplerRequest, n_ctx: int, defaults: Mapping[str, float]
+) -> dict[str, Any]:
+    """Parameters for the engine.
+
+    Args:
+        request: what the client sent, overrides applied.
+        n_ctx: context, in tokens.
+        defaults: the model's own values of what the request leaves out, by the engine's names.
+
+    Raises:
+        HTTPError: 400, for fields that contradict each other.
+    """
     given = {name: value for name in _SAME_MEANING if (value := getattr(request, name)) is not None}
-    parameters = _NEUTRAL | {_SAME_MEANING[name]: value for name, value in given.items()}
+    parameters = (
+        _NEUTRAL | dict(defaults) | {_SAME_MEANING[name]: value for name, value in given.items()}
+    )
     if request.temperature is not None:
         parameters["temperature"] = request.temperature
     if request.top_k is not None:

@@ -1,15 +1,16 @@
-"""Model files: the one that comes with the package, those in a folder, and what a header says."""
+"""A model file, and what its header says."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.resources import as_file, files
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .default_model import DEFAULT
 from .gguf import read_header
 
-__all__ = ["ModelFile", "default_model", "open_model"]
+__all__ = ["ModelFile", "open_model"]
 
 _LARGEST_DEFAULT_CONTEXT = 8192
 
@@ -23,7 +24,8 @@ class ModelFile:
     title: str
     trained_context: int
     chat_template: str | None
-    is_demo: bool
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    """The engine's sampling parameters where a request names none."""
     pools: bool = False
     """Whether the file names a pooling, which embedding models do."""
 
@@ -42,18 +44,15 @@ def open_model(path: Path, name: str | None = None) -> ModelFile:
     title = str(header.get("general.name") or path.stem)
     context = header.get(f"{architecture}.context_length")
     template = header.get("tokenizer.chat_template")
+    known = path.name == DEFAULT.file and path.stat().st_size == DEFAULT.size
+    if known:
+        template = DEFAULT.chat_template
     return ModelFile(
         path=path,
         name=name or path.stem,
         title=title,
         trained_context=context if isinstance(context, int) and context > 0 else 0,
         chat_template=template if isinstance(template, str) else None,
+        sampling=DEFAULT.sampling if known else {},
         pools=f"{architecture}.pooling_type" in header,
-        is_demo=path == default_model(),
     )
-
-
-def default_model() -> Path:
-    """The demo model that comes with the package."""
-    with as_file(files("tabbyapi.server") / "data" / "demo.gguf") as path:
-        return path

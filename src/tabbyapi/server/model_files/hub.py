@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
-__all__ = ["HubError", "download", "gguf_of"]
+__all__ = ["HubError", "download"]
 
 _MISSING = "Downloads need another package: pip install 'py-tabbyapi[hub]'"
-_PREFERRED = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "Q8_0")
 
 
 class HubError(Exception):
@@ -47,40 +45,6 @@ async def download(options: dict[str, Any], *, timeout: float | None = None) -> 
     if process.returncode:
         reason = said.decode(errors="replace").strip()
         raise HubError(reason or f"the download ended with status {process.returncode}")
-
-
-def gguf_of(reference: str, *, endpoint: str | None = None) -> Path:
-    """The file that `hf:owner/repo` or `hf:owner/repo:file.gguf` stands for, from the cache or hub.
-
-    Without a file's name, a GGUF of middling size is chosen. `endpoint` is the hub, by default
-    HF_ENDPOINT or Hugging Face's. Raises `HubError`.
-    """
-    repo, _, name = reference.removeprefix("hf:").partition(":")
-    try:
-        from huggingface_hub import HfApi, hf_hub_download
-    except ImportError:
-        raise HubError(_MISSING) from None
-    try:
-        if not name:
-            found = [
-                f for f in HfApi(endpoint).list_repo_files(repo) if f.lower().endswith(".gguf")
-            ]
-            name = _chosen([f for f in found if "mmproj" not in f], repo)
-        return Path(hf_hub_download(repo, name, endpoint=endpoint))
-    except HubError:
-        raise
-    except Exception as error:  # the library raises those of three others
-        raise HubError(f"{reference} cannot be had: {_first_line(error)}") from None
-
-
-def _chosen(names: list[str], repo: str) -> str:
-    if not names:
-        raise HubError(f"{repo} holds no GGUF file")
-    for kind in _PREFERRED:
-        for name in sorted(names):
-            if kind in name.upper():
-                return name
-    return min(names)
 
 
 def _first_line(error: Exception) -> str:
