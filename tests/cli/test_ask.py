@@ -116,7 +116,7 @@ def test_a_schema_is_sent_and_only_its_json_is_printed(tmp_path: Path) -> None:
 
 
 def test_an_answer_cut_off_inside_its_json_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "s.json").write_text("{}")
+    (tmp_path / "s.json").write_text(json.dumps({"type": "object"}))
     with ReplayServer(plain('{"n": ', finish="length")) as server:
         done = run(tmp_path, "ask", "hi", "--schema", "s.json", "--url", server.url)
     assert done.returncode == 1

@@ -19,8 +19,11 @@ def without_nulls(value: Any) -> Any:
 
 
 def wire(typed: Any) -> Any:
-    """A typed value as the JSON it stands for, without nulls."""
-    return without_nulls(msgspec.to_builtins(typed))
+    """A typed value as the JSON it stands for, without nulls and without usage that is none."""
+    value = without_nulls(msgspec.to_builtins(typed))
+    if isinstance(value, dict) and not getattr(typed, "usage", True):
+        value.pop("usage", None)
+    return value
 
 
 def assembled(events: list[Any]) -> Any:

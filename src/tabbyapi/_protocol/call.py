@@ -61,6 +61,8 @@ class StreamCall(Call[R], Generic[C, R], frozen=True, kw_only=True):
 
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+UNSENDABLE = (TypeError, ValueError, msgspec.MsgspecError, RecursionError)
+"""What encoding raises for a value that has no JSON form."""
 
 
 def encode_body(fields: Mapping[str, Any]) -> bytes:
@@ -71,13 +73,13 @@ def encode_body(fields: Mapping[str, Any]) -> bytes:
     """
     try:
         return _encode(fields)
-    except (TypeError, ValueError, msgspec.MsgspecError, UnicodeError) as error:
+    except UNSENDABLE as error:
         for name, value in fields.items():
             try:
                 _encode(value)
-            except (TypeError, ValueError, msgspec.MsgspecError, UnicodeError):
+            except UNSENDABLE as problem:
                 raise ValidationError(
-                    f"{name} cannot be sent as JSON: {json_problem(error)}", field=name
+                    f"{name} cannot be sent as JSON: {json_problem(problem)}", field=name
                 ) from None
         raise ValidationError(
             f"the request cannot be sent as JSON: {json_problem(error)}"
@@ -92,4 +94,6 @@ def json_problem(error: Exception) -> str:
             f"its text holds {half!r}, half of a character, as file names that are not UTF-8 do. "
             "Use text.encode(errors='replace').decode()"
         )
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply, or holds itself"
     return str(error)

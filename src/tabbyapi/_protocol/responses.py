@@ -26,8 +26,9 @@ from ..errors import (
     ServerError,
 )
 from .call import Call
+from .decode import JSONError, decode_json
 
-__all__ = ["decode_answer", "error_of_answer"]
+__all__ = ["ReportedError", "decode_answer", "error_of_answer", "read_error"]
 
 T = TypeVar("T")
 
@@ -38,11 +39,15 @@ def decode_answer(call: Call[T], url: str, status: int, content_type: str, body:
     """The result of a successful answer.
 
     Raises:
+        APIError: an error that came under a good status.
         RequestError: the answer is not what TabbyAPI sends here.
     """
     try:
         return call.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+    except ValueError as error:
+        if read_error(body) is not None:
+            kind = {"content-type": content_type}
+            raise error_of_answer(call, url, status, kind, body) from None
         raise RequestError(
             f"{call.method} {url} answered {status}, but not in TabbyAPI's protocol: "
             f"{_described(content_type, body)} ({error}). Is this really a TabbyAPI server?",
@@ -54,10 +59,11 @@ def error_of_answer(
     call: Call[Any], url: str, status: int, headers: Mapping[str, str], body: bytes
 ) -> APIError:
     """The error that an answer with this status stands for. `headers` has lower-case names."""
-    message, details, code = _read(body)
+    found = read_error(body) or ReportedError()
+    message, details = found.message, found.details
     content_type = headers.get("content-type", "")
     text = body[: _SHOWN * 4].decode("utf-8", "replace")[:_SHOWN]
-    error, hint = _kind(status, message or "", code, call)
+    error, hint = _kind(status, message or "", found.code, call)
     if message is None:
         message = "" if status == 500 and text == "Internal Server Error" else text.strip()
         if "json" not in content_type and not (status == 500 and content_type.startswith("text/p")):
@@ -112,29 +118,44 @@ def _kind(
     return APIError, ""
 
 
-def _read(body: bytes) -> tuple[str | None, list[str], str | None]:
-    """Message, field errors and code of an error body; the message is None if it has no such."""
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-        data = msgspec.json.decode(body)
-        if isinstance(data, dict):
-            detail = data.get("detail")
-            if isinstance(detail, str):
-                return detail, [], None
-            if isinstance(detail, list):
-                details = [_field_error(item) for item in detail]
-                return "the server refused the request's fields:", details, None
-            error = data.get("error")
-            if isinstance(error, dict):
-                code = error.get("code")
-                message = error.get("message")
-                return (
-                    message if isinstance(message, str) else None,
-                    [],
-                    code if isinstance(code, str) else None,
-                )
-            if isinstance(error, str):
-                return error, [], None
-    return None, [], None
+class ReportedError(msgspec.Struct):
+    """What a server says of an error, in any of its shapes."""
+
+    message: str | None = None
+    details: list[str] = []
+    code: str | None = None
+    trace: str | None = None
+
+
+def read_error(body: bytes) -> ReportedError | None:
+    """What a body reports of an error; None if it is no error body.
+
+    Such are `{"detail": ...}`, `{"error": ...}` and `{"object": "error", "message": ...}`.
+    """
+    try:
+        data = decode_json(body)
+    except JSONError:
+        return None
+    if not isinstance(data, dict):
+        return None
+    detail = data.get("detail")
+    if isinstance(detail, str):
+        return ReportedError(detail)
+    if isinstance(detail, list):
+        details = [_field_error(item) for item in detail]
+        return ReportedError("the server refused the request's fields:", details)
+    error = data if data.get("object") == "error" else data.get("error")
+    if isinstance(error, str):
+        return ReportedError(error)
+    if isinstance(error, dict):
+        message, code, trace = map(error.get, ("message", "code", "trace"))
+        return ReportedError(
+            message if isinstance(message, str) else None,
+            [],
+            code if isinstance(code, str) else None,
+            trace if isinstance(trace, str) else None,
+        )
+    return None
 
 
 def _field_error(item: Any) -> str:

@@ -13,6 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from ..errors import StreamContextLengthError, StreamError, StreamInterruptedError
+from .decode import Decoder, Halves, JSONError
+from .responses import read_error
 from .sse import LineTooLongError, SSEDecoder
 
 __all__ = ["Assembler", "StreamDecoder"]
@@ -30,24 +32,15 @@ class Assembler(Protocol[C, R_co]):
     def response(self) -> R_co | None: ...
 
 
-class _ErrorInfo(msgspec.Struct):
-    message: str = ""
-    code: Any = None
-    trace: str | None = None
-
-
-class _ErrorEvent(msgspec.Struct):
-    error: _ErrorInfo | str | None = None
-
-
-_decode_error = msgspec.json.Decoder(_ErrorEvent).decode
+_ODD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for an event that has to be looked at closely."""
 
 
 class StreamDecoder(Generic[C, R]):
     """Decodes one stream.
 
     Args:
-        decode: typed decoder of one payload.
+        decode: decoder of one payload.
         is_chunk: tells a chunk from an event of another kind that decoded all the same
             (unknown fields are skipped, so an error event looks like an empty chunk).
         assembler: collects chunks for the assembled response.
@@ -58,8 +51,11 @@ class StreamDecoder(Generic[C, R]):
     """
 
     __slots__ = (
+        "_answered",
         "_decode",
         "_ends_with_done",
+        "_fast",
+        "_halves",
         "_is_chunk",
         "_sse",
         "assembler",
@@ -69,13 +65,16 @@ class StreamDecoder(Generic[C, R]):
 
     def __init__(
         self,
-        decode: Callable[[bytes], C],
+        decode: Decoder[C],
         is_chunk: Callable[[C], Any],
         assembler: Assembler[C, R],
         *,
         ends_with_done: bool = True,
     ) -> None:
         self._decode = decode
+        self._fast = decode.fast
+        self._halves: Halves = {}
+        self._answered = False  # a chunk has come that is one
         self._is_chunk = is_chunk
         self._sse = SSEDecoder()
         self._ends_with_done = ends_with_done
@@ -110,10 +109,13 @@ class StreamDecoder(Generic[C, R]):
             and self.error is None
         ):
             try:
-                chunk = self._decode(payload)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+                chunk = self._fast(payload)
+            except _ODD:
                 return self._chunks(lines)
-            return [chunk] if self._is_chunk(chunk) else self._chunks(lines)
+            if not self._is_chunk(chunk):
+                return self._chunks(lines)
+            self._answered = True
+            return [chunk]
         if self.done or self.error is not None:
             return []
         try:
@@ -132,12 +134,14 @@ class StreamDecoder(Generic[C, R]):
         # `_chunks` looks at one after another.
         try:
             ended = payloads[-1].startswith(b"[DONE]")
-            chunks = [*map(self._decode, payloads[:-1] if ended else payloads)]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            chunks = [*map(self._fast, payloads[:-1] if ended else payloads)]
+        except _ODD:
             return self._chunks(payloads)
         if not all(map(self._is_chunk, chunks)):
             return self._chunks(payloads)
-        self.done = ended
+        self._answered = self._answered or bool(chunks)
+        if ended:
+            self._end()
         return chunks
 
     def finish(self) -> list[C]:
@@ -160,11 +164,11 @@ class StreamDecoder(Generic[C, R]):
         decode, is_chunk = self._decode, self._is_chunk
         for payload in payloads:
             if payload.startswith(b"[DONE]"):
-                self.done = True
+                self._end()
                 break
             try:
-                chunk = decode(payload)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                chunk = decode(payload, self._halves)
+            except JSONError as error:
                 if cut_off:  # half an event: the stream was interrupted, and `finish` says so
                     break
                 self.error = _error_event(payload) or StreamError(
@@ -172,6 +176,7 @@ class StreamDecoder(Generic[C, R]):
                 )
                 break
             if is_chunk(chunk):
+                self._answered = True
                 chunks.append(chunk)
             else:
                 self.error = _error_event(payload)
@@ -180,25 +185,27 @@ class StreamDecoder(Generic[C, R]):
                 chunks.append(chunk)
         return chunks
 
+    def _end(self) -> None:
+        """Note the `[DONE]`, which is a good end only after an answer."""
+        if self._answered:
+            self.done = True
+        else:
+            self.error = StreamInterruptedError(
+                "the stream ended with [DONE] before anything of an answer had come. Is this "
+                "really a TabbyAPI server?"
+            )
+
 
 def _error_event(payload: bytes) -> StreamError | None:
     """The error that an event reports, None if it reports none."""
-    try:
-        info = _decode_error(payload).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    found = read_error(payload)
+    if found is None:
         return None
-    if info is None:
-        return None
-    if isinstance(info, str):
-        info = _ErrorInfo(info)
-    if info.code == "context_length_exceeded":
-        return StreamContextLengthError(
-            info.message or "the context window is full", trace=info.trace
-        )
-    return StreamError(
-        f"the server reported an error in the stream: {info.message or _shorten(payload)}",
-        trace=info.trace,
-    )
+    if found.code == "context_length_exceeded":
+        message = found.message or "the context window is full"
+        return StreamContextLengthError(message, trace=found.trace)
+    reason = "; ".join(found.details) or found.message or _shorten(payload)
+    return StreamError(f"the server reported an error in the stream: {reason}", trace=found.trace)
 
 
 def _shorten(payload: bytes, limit: int = 200) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, cast
-
-import msgspec
+from typing import Literal, TypeAlias
 
 from .._protocol.call import Call
+from .._protocol.decode import Decoder
 from ..types.health import AuthPermission
 from .caller import AsyncCaller, Caller
 from .common import TimeoutLike
@@ -15,11 +14,11 @@ __all__ = ["AsyncAuth", "Auth", "Permission"]
 
 Permission: TypeAlias = Literal["api", "admin"]
 
-_decode = msgspec.json.Decoder(AuthPermission).decode
+_decode = Decoder(AuthPermission)
 
 
 def _permission(body: bytes) -> Permission:
-    return cast(Permission, _decode(body).permission)
+    return _decode(body).permission
 
 
 def _permission_call(timeout: TimeoutLike) -> Call[Permission]:

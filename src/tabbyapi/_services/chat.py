@@ -9,6 +9,7 @@ import msgspec
 
 from .._protocol.assembly.chat import chat_stream_decoder, chunk_of_response
 from .._protocol.call import Call, StreamCall, encode_body
+from .._protocol.decode import Decoder, JSONError
 from .._protocol.requests.generation import chat_body, split_request
 from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
 from ..types.messages import MessageLike
@@ -32,13 +33,13 @@ MessagesLike: TypeAlias = Sequence[MessageLike | msgspec.Raw] | ChatCompletionRe
 T = TypeVar("T")
 
 _PATH = "/v1/chat/completions"
-_decode_any = msgspec.json.Decoder(ChatCompletionResponse).decode
+_decode_any = Decoder(ChatCompletionResponse)
 
 
 def _decode(body: bytes) -> ChatCompletionResponse:
     response = _decode_any(body)
     if not response.choices:  # any JSON object decodes: every field has a default
-        raise ValueError("it holds no choices")
+        raise JSONError("it holds no choices")
     return response
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import msgspec
-
+from .._protocol.decode import JSONError
 from ..types.options import Timeout
 
 __all__ = ["TimeoutLike", "nothing"]
@@ -13,9 +12,12 @@ __all__ = ["TimeoutLike", "nothing"]
 TimeoutLike: TypeAlias = Timeout | float | None
 """Limits for a call: seconds in all, or a `Timeout`. None: the client's."""
 
-_decode = msgspec.json.Decoder(Any).decode
-
 
 def nothing(body: bytes) -> None:
-    """Reads the `null` that routes without a result answer with."""
-    _decode(body)
+    """Read the `null` of routes without a result, or the empty body that YALS sends.
+
+    Raises:
+        JSONError: anything else, such as an error under a good status.
+    """
+    if body.strip() not in (b"", b"null"):
+        raise JSONError("null was expected")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-import msgspec
-
 from .._protocol.assembly.completion import chunk_of_completion, completion_stream_decoder
 from .._protocol.call import Call, StreamCall, encode_body
+from .._protocol.decode import Decoder, JSONError
 from .._protocol.requests.generation import generation_fields
 from .._protocol.requests.services import prompt_of
 from ..types.completions import CompletionResponse, CompletionStreamResponse
@@ -24,7 +23,14 @@ __all__ = ["AsyncCompletions", "Completions", "completion_call", "completion_str
 
 _PATH = "/v1/completions"
 _NO_LIMIT = 1_000_000  # tokens; more than any context, and the server accepts that
-_decode = msgspec.json.Decoder(CompletionResponse).decode
+_decode_any = Decoder(CompletionResponse)
+
+
+def _decode(body: bytes) -> CompletionResponse:
+    response = _decode_any(body)
+    if not response.choices:  # any JSON object decodes: every field has a default
+        raise JSONError("it holds no choices")
+    return response
 
 
 def _fields(

@@ -6,11 +6,13 @@ import base64
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Unpack
 
 import msgspec
 
 from .._protocol.call import Call, encode_body
+from .._protocol.decode import Decoder, JSONError
 from .._protocol.requests.rules import body_of
 from .._protocol.requests.services import embedding_input
 from ..types.embeddings import Embedding, EmbeddingResponse, EmbeddingUsage
@@ -31,11 +33,14 @@ class _Answer(msgspec.Struct):
     usage: EmbeddingUsage = msgspec.field(default_factory=EmbeddingUsage)
 
 
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_answer = Decoder(_Answer)
 
 
-def _decode(body: bytes) -> EmbeddingResponse:
+def _decode(body: bytes, texts: int) -> EmbeddingResponse:
     answer = _decode_answer(body)
+    vectors = len(answer.data)
+    if vectors != texts:
+        raise JSONError(f"{vectors} vector{'s' * (vectors != 1)} for {texts} texts")
     data = [Embedding(_floats(item.embedding), item.index) for item in answer.data]
     data.sort(key=lambda item: item.index)
     return EmbeddingResponse(data, answer.model, answer.usage)
@@ -59,12 +64,13 @@ def embedding_call(
     Raises:
         ValidationError: no text, something else than text, or an unknown encoding.
     """
-    body = body_of({"input": embedding_input(texts)}, params, EmbeddingParams)
+    given = embedding_input(texts)
+    body = body_of({"input": given}, params, EmbeddingParams)
     return Call(
         method="POST",
         path="/v1/embeddings",
         body=encode_body(body),
-        decode=_decode,
+        decode=partial(_decode, texts=1 if isinstance(given, str) else len(given)),
         timeout=params.get("timeout"),
         patient=True,
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, Unpack
 
-import msgspec
-
 from .._protocol.call import Call, encode_body
+from .._protocol.decode import Decoder
 from .._protocol.requests.rules import body_of
 from .._protocol.requests.services import lora_list
 from ..errors import InvalidRequestError
@@ -24,8 +23,8 @@ LorasLike: TypeAlias = str | Mapping[str, float] | Sequence[str | LoraScaling | 
 Cards: TypeAlias = list[LoraCard]  # inside the classes, `list` is a method
 
 _LOAD = "/v1/lora/load"
-_list = msgspec.json.Decoder(LoraList).decode
-_loaded = msgspec.json.Decoder(LoraLoadResponse).decode
+_list = Decoder(LoraList)
+_loaded = Decoder(LoraLoadResponse)
 
 
 def _cards(body: bytes) -> list[LoraCard]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
-import msgspec
-
 from .._protocol.assembly.load import load_stream_decoder
 from .._protocol.call import Auth, Call, StreamCall, encode_body
+from .._protocol.decode import Decoder, JSONError
 from .._protocol.requests.services import download_body, load_body, load_embedding_body
 from ..types.models import DownloadResponse, LoadProgress, ModelCard, ModelList, ServerProps
 from ..types.params import DownloadParams, LoadEmbeddingParams, LoadParams
@@ -23,11 +22,11 @@ __all__ = ["AsyncModels", "Models"]
 
 Cards: TypeAlias = list[ModelCard]  # inside the classes, `list` is a method
 
-_card = msgspec.json.Decoder(ModelCard).decode
-_props = msgspec.json.Decoder(ServerProps).decode
-_progress = msgspec.json.Decoder(LoadProgress).decode
-_list = msgspec.json.Decoder(ModelList).decode
-_download = msgspec.json.Decoder(DownloadResponse).decode
+_card = Decoder(ModelCard)
+_props = Decoder(ServerProps)
+_step = Decoder(LoadProgress)
+_list = Decoder(ModelList)
+_download = Decoder(DownloadResponse)
 
 
 def _cards(body: bytes) -> Cards:
@@ -36,6 +35,16 @@ def _cards(body: bytes) -> Cards:
 
 def _path(body: bytes) -> str:
     return _download(body).download_path
+
+
+def _progress(body: bytes) -> LoadProgress:
+    """The last step of a load; YALS answers with an empty body once the model is there."""
+    if not body.strip():
+        return LoadProgress("model", 1, 1, "finished")
+    step = _step(body)
+    if not step.complete:
+        raise JSONError("the load is not finished")
+    return step
 
 
 def _same(step: LoadProgress) -> LoadProgress:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-import msgspec
-
 from .._protocol.call import Call, encode_body
+from .._protocol.decode import Decoder
 from .._protocol.requests.services import override_switch_body
 from ..types.sampling import SamplerOverride, SamplerOverrides
 from .caller import AsyncCaller, Caller
@@ -18,7 +17,7 @@ __all__ = ["AsyncSampling", "OverridesLike", "Sampling", "override_switch_call"]
 OverridesLike: TypeAlias = Mapping[str, SamplerOverride | Any]
 """Fields and their overrides: a `SamplerOverride`, a dict like it, or just the value."""
 
-_overrides = msgspec.json.Decoder(SamplerOverrides).decode
+_overrides = Decoder(SamplerOverrides)
 
 
 def _in_force(body: bytes) -> SamplerOverrides:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-import msgspec
-
 from .._protocol.call import Call, encode_body
+from .._protocol.decode import Decoder
 from .._protocol.requests.services import name_of
 from ..errors import InvalidRequestError
 from ..types.templates import TemplateList
@@ -19,8 +18,7 @@ __all__ = ["AsyncTemplates", "Templates", "template_switch_call"]
 Names: TypeAlias = list[str]  # inside the classes, `list` is a method
 
 _SWITCH = "/v1/template/switch"
-_list = msgspec.json.Decoder(TemplateList).decode
-_null = msgspec.json.Decoder(None).decode
+_list = Decoder(TemplateList)
 
 
 def _names(body: bytes) -> list[str]:
@@ -57,7 +55,7 @@ def template_switch_call(name: str, timeout: TimeoutLike) -> Call[None]:
 def _switch_answer(name: str) -> Callable[[bytes], None]:
     def decode(body: bytes) -> None:
         if body != b"Internal Server Error":
-            _null(body)  # nothing else will do: it may be another failure with status 500
+            nothing(body)  # nothing else will do: it may be another failure with status 500
             return
         # What TabbyAPI answers to a name it does not know.
         raise InvalidRequestError(

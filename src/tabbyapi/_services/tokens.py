@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, Unpack
 
-import msgspec
-
 from .._protocol.call import Call, encode_body
+from .._protocol.decode import Decoder
 from .._protocol.requests.rules import body_of
 from .._protocol.requests.services import text_or_messages, token_ids_of
 from ..types.messages import MessageLike
@@ -20,8 +19,8 @@ __all__ = ["AsyncTokens", "TextOrMessages", "Tokens", "decode_call", "encode_cal
 TextOrMessages: TypeAlias = str | Sequence[MessageLike]
 """Text, or a conversation, which the server puts through its chat template first."""
 
-_encoded = msgspec.json.Decoder(TokenEncodeResponse).decode
-_decoded = msgspec.json.Decoder(TokenDecodeResponse).decode
+_encoded = Decoder(TokenEncodeResponse)
+_decoded = Decoder(TokenDecodeResponse)
 
 
 def _ids(body: bytes) -> list[int]:

@@ -158,8 +158,8 @@ def _generated(decode: Callable[[bytes], Any]) -> Callable[[bytes], Answer]:
         return Answer(
             body,
             response.text,
-            response.usage.completion_tokens if response.usage else 0,
-            cut_short=response.usage is None and unfinished,
+            response.usage.completion_tokens,
+            cut_short=not response.usage and unfinished,
         )
 
     return read

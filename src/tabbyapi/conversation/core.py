@@ -319,7 +319,7 @@ class Core:
         """Record the token counts of an answer's prompt."""
         state = self._state
         state.answered_by(response.model)
-        if response.usage is not None:
+        if response.usage:
             stop = pending.keep + len(pending.entries)
             state.token_counts.measured(pending.start, stop, response.usage.prompt_tokens)
 

@@ -151,7 +151,7 @@ def reply_entry(response: ChatCompletionResponse, *, complete: bool = True) -> E
         )
     )
     usage = response.usage
-    if not complete or usage is None or not usage.completion_tokens:
+    if not complete or not usage.completion_tokens:
         return entry
     # U+FFFD stands for a byte that was no text: one token when made, up to three when read.
     broken = entry.plain.count("\ufffd")

@@ -299,7 +299,7 @@ def _summarize(
         _log.warning("the model wrote no summary; the oldest turns are left out without one")
         return
     bound = len(text.encode()) + 2 * _MARKS
-    if reply.usage is not None and reply.usage.completion_tokens:
+    if reply.usage.completion_tokens:
         broken = 2 * text.count("\ufffd")
         bound = min(bound, reply.usage.completion_tokens + broken + 2 * _MARKS)
     state.start = stop

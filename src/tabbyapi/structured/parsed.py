@@ -83,7 +83,7 @@ def parsed(response: ChatCompletionResponse, tp: type[T]) -> Parsed[T]:
 
 def _cut_message(response: ChatCompletionResponse) -> str:
     used = response.usage
-    after = f" after {used.completion_tokens} tokens" if used is not None else ""
+    after = f" after {used.completion_tokens} tokens" if used else ""
     message = f"The answer was cut off{after}, before its JSON was complete: raise max_tokens."
     if response.reasoning:
         message += " Its reasoning took part of them; reasoning_budget_tokens limits that."
@@ -99,7 +99,7 @@ def _hint(response: ChatCompletionResponse) -> str:
         return "The server ended it because it repeated itself; see loop_detect_window."
     if choice.message.tool_calls:
         return "The model called a tool instead of answering."
-    if choice.eos_reason is None and response.usage is None:
+    if choice.eos_reason is None and not response.usage:
         return "The server may have aborted it: it named no reason for the end."
     return "The server may not have enforced the schema: it ignores one it cannot compile."
 

@@ -7,8 +7,9 @@ no cycles, and tracking them would cost more than decoding them.
 
 import msgspec
 
+from .base import Value
 from .messages import ChatMessage, ToolCall
-from .usage import UsageStats
+from .usage import Timings, UsageStats
 
 __all__ = [
     "ChatCompletionRespChoice",
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 
-class TopLogprob(msgspec.Struct, gc=False):
+class TopLogprob(Value, gc=False):
     """An alternative token. A probability of zero is sent as -1000."""
 
     token: str = ""
@@ -30,7 +31,7 @@ class TopLogprob(msgspec.Struct, gc=False):
     logprob: float | None = None
 
 
-class TokenLogprob(msgspec.Struct, gc=False):
+class TokenLogprob(Value, gc=False):
     """A token of the answer, its log probability and its alternatives, best first."""
 
     token: str = ""
@@ -39,13 +40,13 @@ class TokenLogprob(msgspec.Struct, gc=False):
     top_logprobs: list[TopLogprob] = []
 
 
-class ChatLogprobs(msgspec.Struct, gc=False):
+class ChatLogprobs(Value, gc=False):
     """Log probabilities of the tokens of `content` (not of reasoning)."""
 
     content: list[TokenLogprob] | None = None
 
 
-class ChatCompletionRespChoice(msgspec.Struct):
+class ChatCompletionRespChoice(Value):
     """One answer.
 
     Attributes:
@@ -65,7 +66,7 @@ class ChatCompletionRespChoice(msgspec.Struct):
     logprobs: ChatLogprobs | None = None
 
 
-class ChatCompletionResponse(msgspec.Struct):
+class ChatCompletionResponse(Value):
     """The answer to a chat request.
 
     Attributes:
@@ -73,7 +74,9 @@ class ChatCompletionResponse(msgspec.Struct):
         created: Unix time in seconds.
         model: name of the model that answered, whatever was asked for.
         choices: `n` answers, in order.
-        usage: token counts and timings; None if the server sent none.
+        usage: token counts and timings; all 0 and None, and False in an `if`, where the server
+            sent none.
+        timings: what llama.cpp measured, where the server sends it.
     """
 
     id: str = ""
@@ -81,7 +84,11 @@ class ChatCompletionResponse(msgspec.Struct):
     created: int = 0
     model: str = ""
     choices: list[ChatCompletionRespChoice] = []
-    usage: UsageStats | None = None
+    usage: UsageStats = msgspec.field(default_factory=UsageStats)
+    timings: Timings | None = None
+
+    def _repr_markdown_(self) -> str:
+        return self.text
 
     @property
     def text(self) -> str:
@@ -109,8 +116,8 @@ class ChatCompletionResponse(msgspec.Struct):
         return self.choices[0].finish_reason if self.choices else None
 
 
-class Delta(msgspec.Struct, gc=False):
-    """What one chunk adds. TabbyAPI sends no `role` and each tool call complete."""
+class Delta(Value, gc=False):
+    """What one chunk adds. TabbyAPI sends no `role`."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -118,7 +125,7 @@ class Delta(msgspec.Struct, gc=False):
     role: str | None = None
 
 
-class ChatCompletionStreamChoice(msgspec.Struct, gc=False):
+class ChatCompletionStreamChoice(Value, gc=False):
     """One choice's part of a chunk; `finish_reason` is None until the choice ends."""
 
     index: int = 0
@@ -128,7 +135,7 @@ class ChatCompletionStreamChoice(msgspec.Struct, gc=False):
     logprobs: ChatLogprobs | None = None
 
 
-class ChatCompletionStreamResponse(msgspec.Struct, gc=False):
+class ChatCompletionStreamResponse(Value, gc=False):
     """One chunk of a stream. `usage` comes with the last one only."""
 
     id: str = ""
@@ -137,6 +144,7 @@ class ChatCompletionStreamResponse(msgspec.Struct, gc=False):
     model: str = ""
     choices: list[ChatCompletionStreamChoice] = []
     usage: UsageStats | None = None
+    timings: Timings | None = None
 
     @property
     def text(self) -> str:

@@ -6,7 +6,8 @@ collector.
 
 import msgspec
 
-from .usage import UsageStats
+from .base import Value
+from .usage import Timings, UsageStats
 
 __all__ = [
     "CompletionChoice",
@@ -17,7 +18,7 @@ __all__ = [
 ]
 
 
-class CompletionLogprobs(msgspec.Struct, gc=False):
+class CompletionLogprobs(Value, gc=False):
     """Log probabilities in OpenAI's legacy shape: four lists, one entry for each token.
 
     Attributes:
@@ -34,7 +35,7 @@ class CompletionLogprobs(msgspec.Struct, gc=False):
     text_offset: list[int] = []
 
 
-class CompletionChoice(msgspec.Struct):
+class CompletionChoice(Value):
     """One text.
 
     Attributes:
@@ -53,13 +54,15 @@ class CompletionChoice(msgspec.Struct):
     text: str = ""
 
 
-class CompletionResponse(msgspec.Struct):
+class CompletionResponse(Value):
     """The answer to a completion request.
 
     Attributes:
         model: name of the model that answered, whatever was asked for.
         choices: `n` texts for each prompt, in the order of the prompts.
-        usage: counts and timings. Of several prompts, the server counts only the first.
+        usage: counts and timings; all 0 and None, and False in an `if`, where the server sent
+            none. Of several prompts, the server counts only the first.
+        timings: what llama.cpp measured, where the server sends it.
     """
 
     id: str = ""
@@ -67,7 +70,11 @@ class CompletionResponse(msgspec.Struct):
     created: int = 0
     model: str = ""
     choices: list[CompletionChoice] = []
-    usage: UsageStats | None = None
+    usage: UsageStats = msgspec.field(default_factory=UsageStats)
+    timings: Timings | None = None
+
+    def _repr_markdown_(self) -> str:
+        return self.text
 
     @property
     def text(self) -> str:
@@ -85,7 +92,7 @@ class CompletionResponse(msgspec.Struct):
         return self.choices[0].finish_reason if self.choices else None
 
 
-class CompletionStreamChoice(msgspec.Struct, gc=False):
+class CompletionStreamChoice(Value, gc=False):
     """One choice's part of a chunk; `finish_reason` is None until the choice ends."""
 
     index: int = 0
@@ -95,7 +102,7 @@ class CompletionStreamChoice(msgspec.Struct, gc=False):
     logprobs: CompletionLogprobs | None = None
 
 
-class CompletionStreamResponse(msgspec.Struct, gc=False):
+class CompletionStreamResponse(Value, gc=False):
     """One chunk of a stream. `usage` comes with the last one only."""
 
     id: str = ""
@@ -105,6 +112,7 @@ class CompletionStreamResponse(msgspec.Struct, gc=False):
     model: str = msgspec.field(name="model_name", default="")
     choices: list[CompletionStreamChoice] = []
     usage: UsageStats | None = None
+    timings: Timings | None = None
 
     @property
     def text(self) -> str:

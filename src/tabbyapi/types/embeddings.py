@@ -4,13 +4,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from .base import Value
+
 if TYPE_CHECKING:
     import numpy
 
 __all__ = ["Embedding", "EmbeddingResponse", "EmbeddingUsage"]
 
 
-class Embedding(msgspec.Struct):
+class Embedding(Value):
     """The vector of one text. `index` is the text's place in the request."""
 
     embedding: list[float] = []
@@ -18,7 +20,7 @@ class Embedding(msgspec.Struct):
     object: str = "embedding"
 
 
-class EmbeddingUsage(msgspec.Struct):
+class EmbeddingUsage(Value):
     """Tokens read. `completion_tokens` is always 0."""
 
     prompt_tokens: int = 0
@@ -26,7 +28,7 @@ class EmbeddingUsage(msgspec.Struct):
     completion_tokens: int = 0
 
 
-class EmbeddingResponse(msgspec.Struct):
+class EmbeddingResponse(Value):
     """Vectors of some texts, in the order of the texts.
 
     Attributes:

@@ -1,18 +1,20 @@
 """The server's health, and what a key may do."""
 
-import msgspec
+from typing import Literal
+
+from .base import Value
 
 __all__ = ["AuthPermission", "HealthIssue", "HealthStatus"]
 
 
-class HealthIssue(msgspec.Struct):
+class HealthIssue(Value):
     """A failure of the engine. `time` is ISO 8601, in UTC."""
 
     time: str = ""
     description: str = ""
 
 
-class HealthStatus(msgspec.Struct):
+class HealthStatus(Value):
     """What `GET /health` says.
 
     TabbyAPI calls itself unhealthy after one failed generation and until it is restarted, even
@@ -32,7 +34,7 @@ class HealthStatus(msgspec.Struct):
         return self.status == "healthy"
 
 
-class AuthPermission(msgspec.Struct):
+class AuthPermission(Value):
     """The wire form of a key's permission."""
 
-    permission: str
+    permission: Literal["api", "admin"]

@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from .base import Value
+
 __all__ = [
     "ChatImageURL",
     "ChatMessage",
@@ -23,21 +25,27 @@ __all__ = [
 
 
 class ChatMessageRole(StrEnum):
-    """Who speaks. The bare strings are accepted wherever a role is."""
+    """The usual roles. The bare strings are accepted wherever a role is.
+
+    Other strings are too: the chat template of the model decides which roles it knows.
+    """
 
     USER = "user"
     ASSISTANT = "assistant"
     SYSTEM = "system"
     TOOL = "tool"
 
+    def __repr__(self) -> str:
+        return repr(self.value)
 
-class ChatImageURL(msgspec.Struct, omit_defaults=True):
+
+class ChatImageURL(Value, omit_defaults=True):
     """Where an image is: an http(s) URL that the *server* fetches, or a `data:` URL."""
 
     url: str
 
 
-class ChatMessageContent(msgspec.Struct, omit_defaults=True):
+class ChatMessageContent(Value, omit_defaults=True):
     """One part of a message: `text`, or `image_url`."""
 
     # A factory, because a plain default would be left out of the JSON.
@@ -46,15 +54,15 @@ class ChatMessageContent(msgspec.Struct, omit_defaults=True):
     image_url: ChatImageURL | None = None
 
 
-class FunctionCall(msgspec.Struct, omit_defaults=True):
+class FunctionCall(Value, omit_defaults=True):
     """The function a model wants called; `arguments` is JSON text, not always valid."""
 
     name: str = ""
     arguments: str = msgspec.field(default_factory=str)
 
 
-class ToolCall(msgspec.Struct, omit_defaults=True):
-    """A tool call in an assistant's message. TabbyAPI sends calls complete, never in pieces."""
+class ToolCall(Value, omit_defaults=True):
+    """A tool call in an assistant's message."""
 
     id: str | None = None
     function: FunctionCall = msgspec.field(default_factory=FunctionCall)
@@ -62,11 +70,11 @@ class ToolCall(msgspec.Struct, omit_defaults=True):
     index: int | None = None
 
 
-class ChatMessage(msgspec.Struct, omit_defaults=True):
+class ChatMessage(Value, omit_defaults=True):
     """One message.
 
     Attributes:
-        role: a `ChatMessageRole` or the bare string.
+        role: a `ChatMessageRole`, or any string that the chat template knows.
         content: text, a list of parts, or None (an assistant that only called tools).
         reasoning_content: the model's reasoning, where the server separates it.
         tool_calls: calls the assistant wants made.
@@ -88,6 +96,9 @@ class ChatMessage(msgspec.Struct, omit_defaults=True):
         if isinstance(content, str):
             return content
         return "".join(p if isinstance(p, str) else p.text or "" for p in content)
+
+    def _repr_markdown_(self) -> str:
+        return self.text
 
 
 ContentLike: TypeAlias = str | Sequence[ChatMessageContent | str | Mapping[str, Any]]

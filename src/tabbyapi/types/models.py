@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import msgspec
+from .base import Value
 
 __all__ = [
     "DownloadResponse",
@@ -15,7 +15,7 @@ __all__ = [
 ]
 
 
-class ModelParameters(msgspec.Struct):
+class ModelParameters(Value):
     """How the loaded model is set up.
 
     Attributes:
@@ -43,7 +43,7 @@ class ModelParameters(msgspec.Struct):
     draft: Any = None
 
 
-class ModelCard(msgspec.Struct):
+class ModelCard(Value):
     """A model on the server.
 
     Attributes:
@@ -52,7 +52,7 @@ class ModelCard(msgspec.Struct):
         parameters: only of the loaded model (`get`), None in lists.
     """
 
-    id: str = ""
+    id: str
     object: str = "model"
     created: int = 0
     owned_by: str = "tabbyAPI"
@@ -60,14 +60,14 @@ class ModelCard(msgspec.Struct):
     parameters: ModelParameters | None = None
 
 
-class ModelList(msgspec.Struct):
+class ModelList(Value):
     """The wire form of a list of models."""
 
+    data: list[ModelCard]
     object: str = "list"
-    data: list[ModelCard] = []
 
 
-class LoadProgress(msgspec.Struct):
+class LoadProgress(Value):
     """One step of a load.
 
     A model comes in parts (draft, vision, model), one after the other, and the server says
@@ -79,7 +79,7 @@ class LoadProgress(msgspec.Struct):
         status: "processing", or "finished" for the part's last step.
     """
 
-    model_type: str = ""
+    model_type: str
     module: int = 0
     modules: int = 0
     status: str = "processing"
@@ -95,13 +95,13 @@ class LoadProgress(msgspec.Struct):
         return self.status == "finished" and self.model_type in ("model", "embedding_model")
 
 
-class GenerationSettings(msgspec.Struct):
+class GenerationSettings(Value):
     """Defaults of generation. `n_ctx` is the context window, in tokens."""
 
-    n_ctx: int = 0
+    n_ctx: int
 
 
-class ServerProps(msgspec.Struct):
+class ServerProps(Value, kw_only=True):
     """What the server can do with the loaded model.
 
     Attributes:
@@ -111,9 +111,7 @@ class ServerProps(msgspec.Struct):
 
     total_slots: int = 0
     chat_template: str = ""
-    default_generation_settings: GenerationSettings = msgspec.field(
-        default_factory=GenerationSettings
-    )
+    default_generation_settings: GenerationSettings
 
     @property
     def context_length(self) -> int:
@@ -121,7 +119,7 @@ class ServerProps(msgspec.Struct):
         return self.default_generation_settings.n_ctx
 
 
-class DownloadResponse(msgspec.Struct):
+class DownloadResponse(Value):
     """The wire form of a finished download."""
 
     download_path: str

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import msgspec
+from .base import Value
 
 __all__ = ["SamplerOverride", "SamplerOverrides"]
 
 
-class SamplerOverride(msgspec.Struct):
+class SamplerOverride(Value):
     """The override of one field.
 
     Attributes:
@@ -21,7 +21,7 @@ class SamplerOverride(msgspec.Struct):
     additive: bool = False
 
 
-class SamplerOverrides(msgspec.Struct):
+class SamplerOverrides(Value, kw_only=True):
     """The overrides in force.
 
     Attributes:
@@ -32,5 +32,5 @@ class SamplerOverrides(msgspec.Struct):
     """
 
     selected_preset: str | None = None
-    overrides: dict[str, SamplerOverride] = {}
+    overrides: dict[str, SamplerOverride]
     presets: list[str] = []

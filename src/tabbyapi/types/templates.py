@@ -1,12 +1,12 @@
 """Chat templates."""
 
-import msgspec
+from .base import Value
 
 __all__ = ["TemplateList"]
 
 
-class TemplateList(msgspec.Struct):
+class TemplateList(Value):
     """The wire form of a list of template names."""
 
+    data: list[str]
     object: str = "list"
-    data: list[str] = []

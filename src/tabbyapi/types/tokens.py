@@ -1,18 +1,18 @@
 """Token ids of texts and messages, and back."""
 
-import msgspec
+from .base import Value
 
 __all__ = ["TokenDecodeResponse", "TokenEncodeResponse"]
 
 
-class TokenEncodeResponse(msgspec.Struct):
+class TokenEncodeResponse(Value):
     """The wire form of an encoded text."""
 
-    tokens: list[int] = []
+    tokens: list[int]
     length: int = 0
 
 
-class TokenDecodeResponse(msgspec.Struct):
+class TokenDecodeResponse(Value):
     """The wire form of a decoded text."""
 
-    text: str = ""
+    text: str

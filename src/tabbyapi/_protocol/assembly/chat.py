@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
 from operator import attrgetter
-
-import msgspec
 
 from ...types.chat import (
     ChatCompletionRespChoice,
@@ -16,24 +15,24 @@ from ...types.chat import (
     TokenLogprob,
 )
 from ...types.messages import ChatMessage, FunctionCall, ToolCall
-from ...types.usage import UsageStats
+from ..decode import Decoder
 from ..stream import StreamDecoder
+from .assembler import Assembler, Ending
 
-__all__ = ["ChatAssembler", "chat_stream_decoder", "chunk_of_response"]
+__all__ = ["chat_stream_decoder", "chunk_of_response"]
 
 
-class _Choice:
+class _Choice(Ending):
     """What one choice has received so far."""
 
-    __slots__ = ("content", "eos_reason", "finish_reason", "logprobs", "reasoning", "tool_calls")
+    __slots__ = ("content", "logprobs", "reasoning", "tool_calls")
 
     def __init__(self) -> None:
+        super().__init__()
         self.content: list[str] = []
         self.reasoning: list[str] = []
         self.tool_calls: list[ToolCall] = []
         self.logprobs: list[TokenLogprob] | None = None
-        self.finish_reason: str | None = None
-        self.eos_reason: str | None = None
 
     def add(self, choice: ChatCompletionStreamChoice) -> None:
         delta = choice.delta
@@ -48,30 +47,40 @@ class _Choice:
             if self.logprobs is None:
                 self.logprobs = []
             self.logprobs += choice.logprobs.content
-        if choice.finish_reason is not None:
-            self.finish_reason = choice.finish_reason
-        if choice.eos_reason is not None:
-            self.eos_reason = choice.eos_reason
+        self.ended(choice)
 
-    def _add_call(self, call: ToolCall) -> None:
-        # TabbyAPI sends calls whole. Servers that send them in pieces repeat the index and
-        # leave the name out after the first.
-        calls = self.tool_calls
-        if call.index is not None and not call.function.name:
-            for i, known in enumerate(calls):
-                if known.index == call.index:
-                    arguments = known.function.arguments + call.function.arguments
-                    function = FunctionCall(known.function.name, arguments)
-                    calls[i] = ToolCall(known.id, function, known.type, known.index)
-                    return
-        calls.append(call)
+    def _add_call(self, piece: ToolCall) -> None:
+        """Take in a whole call, as TabbyAPI sends it, or a piece of one.
+
+        A piece belongs to the call with its index, or with its id where there is no index, or
+        else to the last call. Name and id may be repeated or left out after the first piece.
+        """
+        known = self._call_of(piece)
+        if known is None:
+            function = FunctionCall(piece.function.name, piece.function.arguments)
+            self.tool_calls.append(ToolCall(piece.id, function, piece.type, piece.index))
+            return
+        known.id = known.id or piece.id
+        known.function.name = known.function.name or piece.function.name
+        known.function.arguments += piece.function.arguments
+
+    def _call_of(self, piece: ToolCall) -> ToolCall | None:
+        for call in self.tool_calls:
+            if piece.index is not None and call.index is not None:
+                if call.index == piece.index:
+                    return call
+            elif piece.id and call.id == piece.id:
+                return call
+        if piece.index is None and not piece.id and not piece.function.name and self.tool_calls:
+            return self.tool_calls[-1]
+        return None
 
     def response(self, index: int) -> ChatCompletionRespChoice:
         message = ChatMessage(
             "assistant",
             "".join(self.content) or None,
             reasoning_content="".join(self.reasoning) or None,
-            tool_calls=list(self.tool_calls) or None,
+            tool_calls=[_copy(call) for call in self.tool_calls] or None,
         )
         logprobs = None if self.logprobs is None else ChatLogprobs(list(self.logprobs))
         return ChatCompletionRespChoice(
@@ -79,55 +88,18 @@ class _Choice:
         )
 
 
-class ChatAssembler:
-    """Adds up chunks. `response` may be asked for at any time; it costs the answer's length."""
-
-    __slots__ = ("_choices", "_first", "_model", "_usage")
-
-    def __init__(self) -> None:
-        self._first: ChatCompletionStreamResponse | None = None
-        self._choices: dict[int, _Choice] = {}
-        self._model = ""
-        self._usage: UsageStats | None = None
-
-    def add(self, chunks: list[ChatCompletionStreamResponse]) -> None:
-        if not chunks:
-            return
-        if self._first is None:
-            self._first = chunks[0]
-        choices = self._choices
-        for chunk in chunks:
-            for choice in chunk.choices:
-                state = choices.get(choice.index)
-                if state is None:
-                    state = choices[choice.index] = _Choice()
-                state.add(choice)
-            if chunk.usage is not None:
-                self._usage = chunk.usage
-        self._model = chunks[-1].model or self._model
-
-    def response(self) -> ChatCompletionResponse | None:
-        first = self._first
-        if first is None:
-            return None
-        return ChatCompletionResponse(
-            id=first.id,
-            created=first.created,
-            model=self._model,
-            choices=[self._choices[i].response(i) for i in sorted(self._choices)],
-            usage=self._usage,
-        )
+def _copy(call: ToolCall) -> ToolCall:
+    """A call that later pieces do not change."""
+    return ToolCall(call.id, copy(call.function), call.type, call.index)
 
 
-_decode = msgspec.json.Decoder(ChatCompletionStreamResponse).decode
-
-
+_decode = Decoder(ChatCompletionStreamResponse)
 _is_chunk = attrgetter("choices")  # an error event decodes too, without any
 
 
 def chat_stream_decoder() -> StreamDecoder[ChatCompletionStreamResponse, ChatCompletionResponse]:
     """Decoder for one stream of `POST /v1/chat/completions`."""
-    return StreamDecoder(_decode, _is_chunk, ChatAssembler())
+    return StreamDecoder(_decode, _is_chunk, Assembler(_Choice, ChatCompletionResponse))
 
 
 def chunk_of_response(response: ChatCompletionResponse) -> ChatCompletionStreamResponse:
@@ -150,5 +122,6 @@ def chunk_of_response(response: ChatCompletionResponse) -> ChatCompletionStreamR
             )
             for choice in response.choices
         ],
-        usage=response.usage,
+        usage=response.usage or None,
+        timings=response.timings,
     )

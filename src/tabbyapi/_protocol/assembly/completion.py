@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-import msgspec
-
 from ...types.completions import (
     CompletionChoice,
     CompletionLogprobs,
@@ -13,23 +11,23 @@ from ...types.completions import (
     CompletionStreamChoice,
     CompletionStreamResponse,
 )
-from ...types.usage import UsageStats
+from ..decode import Decoder
 from ..stream import StreamDecoder
+from .assembler import Assembler, Ending
 
-__all__ = ["CompletionAssembler", "chunk_of_completion", "completion_stream_decoder"]
+__all__ = ["chunk_of_completion", "completion_stream_decoder"]
 
 
-class _Choice:
+class _Choice(Ending):
     """What one choice has received so far."""
 
-    __slots__ = ("eos_reason", "finish_reason", "length", "logprobs", "text")
+    __slots__ = ("length", "logprobs", "text")
 
     def __init__(self) -> None:
+        super().__init__()
         self.text: list[str] = []
         self.length = 0
         self.logprobs: list[tuple[int, CompletionLogprobs]] = []  # and the offset of its chunk
-        self.finish_reason: str | None = None
-        self.eos_reason: str | None = None
 
     def add(self, choice: CompletionStreamChoice) -> None:
         if choice.logprobs is not None:
@@ -37,10 +35,7 @@ class _Choice:
         if choice.text:
             self.text.append(choice.text)
             self.length += len(choice.text)
-        if choice.finish_reason is not None:
-            self.finish_reason = choice.finish_reason
-        if choice.eos_reason is not None:
-            self.eos_reason = choice.eos_reason
+        self.ended(choice)
 
     def response(self, index: int) -> CompletionChoice:
         return CompletionChoice(
@@ -62,55 +57,13 @@ class _Choice:
         return joined
 
 
-class CompletionAssembler:
-    """Adds up chunks. `response` may be asked for at any time; it costs the text's length."""
-
-    __slots__ = ("_choices", "_first", "_model", "_usage")
-
-    def __init__(self) -> None:
-        self._first: CompletionStreamResponse | None = None
-        self._choices: dict[int, _Choice] = {}
-        self._model = ""
-        self._usage: UsageStats | None = None
-
-    def add(self, chunks: list[CompletionStreamResponse]) -> None:
-        if not chunks:
-            return
-        if self._first is None:
-            self._first = chunks[0]
-        choices = self._choices
-        for chunk in chunks:
-            for choice in chunk.choices:
-                state = choices.get(choice.index)
-                if state is None:
-                    state = choices[choice.index] = _Choice()
-                state.add(choice)
-            if chunk.usage is not None:
-                self._usage = chunk.usage
-        self._model = chunks[-1].model or self._model
-
-    def response(self) -> CompletionResponse | None:
-        first = self._first
-        if first is None:
-            return None
-        return CompletionResponse(
-            id=first.id,
-            created=first.created,
-            model=self._model,
-            choices=[self._choices[i].response(i) for i in sorted(self._choices)],
-            usage=self._usage,
-        )
-
-
-_decode = msgspec.json.Decoder(CompletionStreamResponse).decode
-
-
+_decode = Decoder(CompletionStreamResponse)
 _is_chunk = attrgetter("choices")  # an error event decodes too, without any
 
 
 def completion_stream_decoder() -> StreamDecoder[CompletionStreamResponse, CompletionResponse]:
     """Decoder for one stream of `POST /v1/completions`."""
-    return StreamDecoder(_decode, _is_chunk, CompletionAssembler())
+    return StreamDecoder(_decode, _is_chunk, Assembler(_Choice, CompletionResponse))
 
 
 def chunk_of_completion(response: CompletionResponse) -> CompletionStreamResponse:
@@ -129,5 +82,6 @@ def chunk_of_completion(response: CompletionResponse) -> CompletionStreamRespons
             )
             for choice in response.choices
         ],
-        usage=response.usage,
+        usage=response.usage or None,
+        timings=response.timings,
     )

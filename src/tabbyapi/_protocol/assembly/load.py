@@ -6,10 +6,9 @@ each part of a model: it is good only if it ends after the "finished" of the mod
 
 from __future__ import annotations
 
-import msgspec
-
 from ...errors import StreamError, StreamInterruptedError
 from ...types.models import LoadProgress
+from ..decode import Decoder
 from ..stream import StreamDecoder
 
 __all__ = ["load_stream_decoder"]
@@ -70,7 +69,7 @@ class _LoadDecoder(StreamDecoder[LoadProgress, LoadProgress]):
             )
 
 
-_decode = msgspec.json.Decoder(LoadProgress).decode
+_decode = Decoder(LoadProgress)
 
 
 def _is_progress(step: LoadProgress) -> bool:

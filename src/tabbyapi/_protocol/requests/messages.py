@@ -15,7 +15,7 @@ from ...types.messages import (
     ToolCall,
 )
 from ...types.rules import refuse
-from ..call import json_problem
+from ..call import UNSENDABLE, json_problem
 
 __all__ = ["encode_message", "wire_messages"]
 
@@ -54,7 +54,7 @@ def encode_message(message: ChatMessage | Mapping[str, Any], field: str = "messa
     checked = _message(message, field)
     try:
         return msgspec.Raw(_encode(checked))
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:  # e.g. lone surrogates
+    except UNSENDABLE as error:  # e.g. lone surrogates
         raise ValidationError(
             f"{field} cannot be sent as JSON: {json_problem(error)}", field=field
         ) from None

@@ -19,7 +19,7 @@ from ..inputs import attached
 from ..params import parse_parameter
 from .answer import Work
 from .clipboard import put_on_clipboard
-from .session import PATIENCE, ChatSession, cached_tokens
+from .session import PATIENCE, ChatSession
 
 __all__ = ["COMMANDS", "Command", "CommandError", "Leave", "perform"]
 
@@ -192,8 +192,8 @@ def _tokens(session: ChatSession, _: str) -> None:
     of = f" of {session.context:,}" if session.context else ""
     text = f"{'' if exact else 'Up to '}{tokens:,} tokens{of}"
     usage = session.last.usage if exact and session.last is not None else None
-    if usage is not None:
-        cached = cached_tokens(usage)
+    if usage:
+        cached = usage.cached_tokens
         text += f": {usage.prompt_tokens:,} before the last answer"
         text += f" ({cached:,} of them cached)" if cached else ""
         text += f", {usage.completion_tokens:,} in it"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...conversation import Conversation
     from ...types.chat import ChatCompletionResponse
 
-__all__ = ["PATIENCE", "ChatSession", "Snapshot", "cached_tokens"]
+__all__ = ["PATIENCE", "ChatSession", "Snapshot"]
 
 _RECALLED = 10  # messages shown of a conversation that goes on
 _LINES = 12  # of each, at most
@@ -206,18 +206,11 @@ class ChatSession:
             else:
                 parts.append(f"{used} tokens")
         usage = self.last.usage if self.last is not None else None
-        cached = cached_tokens(usage)
-        if cached:
-            parts.append(f"{cached:,} cached")
-        rate = usage.completion_tokens_per_sec if usage is not None else None
+        if usage and usage.cached_tokens:
+            parts.append(f"{usage.cached_tokens:,} cached")
+        rate = usage.completion_tokens_per_sec if usage else None
         if isinstance(rate, int | float):
             parts.append(f"{rate:.1f} tokens/s")
         if self.pending:
             parts.append(f"{len(self.pending)} attached")
         return printable(" · ".join([*parts, self.name]))
-
-
-def cached_tokens(usage: Any) -> int:
-    """Tokens of the prompt that the server had in its cache, 0 where it does not tell."""
-    details = getattr(usage, "prompt_tokens_details", None)
-    return getattr(details, "cached_tokens", None) or 0
