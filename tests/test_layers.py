@@ -45,7 +45,7 @@ SERVER_LAYERS = [
     "models",
     "overrides admission",
     "schemas engine model_files http",
-    "auth",
+    "auth workers",
     "errors settings paths",
 ]
 SERVER_LEVEL = {name: level for level, names in enumerate(SERVER_LAYERS) for name in names.split()}

@@ -18,6 +18,7 @@ import urllib3
 from uvicorn.loops.auto import auto_loop_factory
 
 import tabbyapi
+from support.processes import engines
 from tabbyapi.local_server import LocalServer
 from tabbyapi.server.engine import Engine, EngineDied, EngineError, EngineSpec
 
@@ -28,10 +29,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 ENDLESS = {"max_tokens": 7000, "loop_detect_window": 0}
-
-
-def children(pid: int) -> list[int]:
-    return [int(k) for k in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def processor_time(pid: int) -> int:
@@ -74,8 +71,8 @@ def own(random_model: Path) -> Iterator[LocalServer]:
 
 def engine_of(server: LocalServer) -> int:
     assert server.pid is not None
-    wait_until(lambda: children(server.pid or 0))
-    return children(server.pid)[0]
+    wait_until(lambda: engines(server.pid or 0))
+    return engines(server.pid)[0]
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])

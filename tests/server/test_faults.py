@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from support.processes import engines
 from tabbyapi.local_server import LocalServer
 
 from .conftest import API, CHAT, HELLO, Raw, data_events
@@ -23,12 +24,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 ENDLESS = {"messages": HELLO, "stream": True, "loop_detect_window": 0, "max_tokens": 7000}
-
-
-def children(pid: int) -> list[int]:
-    """Process ids of a process's children."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found]
 
 
 def wait_until(condition: object, seconds: float = 20) -> None:
@@ -49,7 +44,7 @@ def test_a_dead_engine_fails_its_callers_and_comes_back(own: LocalServer) -> Non
     with own, urllib3.PoolManager(maxsize=4) as pool:
         raw = Raw(own, pool)
         assert own.pid is not None
-        (engine,) = children(own.pid)
+        (engine,) = engines(own.pid)
         with ThreadPoolExecutor() as threads:
             stream = raw("POST", CHAT, ENDLESS, stream=True)
             whole = threads.submit(raw, "POST", CHAT, ENDLESS | {"stream": False})
@@ -63,7 +58,7 @@ def test_a_dead_engine_fails_its_callers_and_comes_back(own: LocalServer) -> Non
             assert answer.status == 503
             assert "aborted" in answer.json()["detail"]
         assert raw.chat()["choices"][0]["eos_reason"] == "max_new_tokens"
-        assert children(own.pid) != [engine]
+        assert engines(own.pid) != [engine]
         assert raw("GET", "/health").status == 200
 
 
@@ -128,7 +123,7 @@ def test_the_engine_ends_with_a_server_that_is_killed(
     own.start()
     try:
         assert own.pid is not None
-        (engine,) = children(own.pid)
+        (engine,) = engines(own.pid)
         assert list(tmp_path.glob("tabbyapi-*"))
         os.kill(own.pid, signal.SIGKILL)
         wait_until(lambda: not _alive(engine))

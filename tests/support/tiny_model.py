@@ -45,7 +45,9 @@ def _byte_alphabet() -> list[str]:
     return [chr(b) if b in plain else chr(next(shifted)) for b in range(256)]
 
 
-def _writer(path: Path, name: str, words: list[str], shape: dict[str, int]) -> Any:
+def _writer(
+    path: Path, name: str, words: list[str], shape: dict[str, int], chat_template: str = CHATML
+) -> Any:
     """A GGUF writer with vocabulary, template and hyperparameters already in it."""
     import gguf
 
@@ -77,7 +79,7 @@ def _writer(path: Path, name: str, words: list[str], shape: dict[str, int]) -> A
     writer.add_bos_token_id(first_special)
     writer.add_eos_token_id(first_special + 2)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(CHATML)
+    writer.add_chat_template(chat_template)
     return writer, tokens
 
 
@@ -102,13 +104,15 @@ def _layer_shapes(layer: int, shape: dict[str, int]) -> dict[str, tuple[int, ...
     }
 
 
-def write_random(path: str | Path, *, seed: int = 1, context: int = 8192) -> Path:
+def write_random(
+    path: str | Path, *, seed: int = 1, context: int = 8192, chat_template: str = CHATML
+) -> Path:
     """Write a model of random weights; it babbles ASCII and hardly ever ends by itself."""
     import numpy as np
 
     path = Path(path)
     shape = {"width": 64, "hidden": 128, "layers": 2, "heads": 4, "context": context}
-    writer, tokens = _writer(path, "Random tiny model", ["hi"], shape)
+    writer, tokens = _writer(path, "Random tiny model", ["hi"], shape, chat_template)
     rng = np.random.default_rng(seed)
     width = shape["width"]
 

@@ -31,7 +31,7 @@ __all__ = ["Adapter", "LoadOptions", "LoadedEmbedding", "LoadedModel", "ModelMan
 
 T = TypeVar("T")
 
-LoadTemplate = Callable[[ModelFile, str | None], "PromptTemplate | None"]
+LoadTemplate = Callable[[ModelFile, str | None], Awaitable["PromptTemplate | None"]]
 """Makes the prompt template of a model, or the named one of the templates folder."""
 
 _MEAN = 1  # llama.cpp's pooling type "mean over the tokens"
@@ -197,7 +197,7 @@ class ModelManager:
             options.on_progress(0.0)
         await self.unload()
         settings = self._settings
-        template = self._load_template(file, options.prompt_template)
+        template = await self._load_template(file, options.prompt_template)
         engine = Engine(
             EngineSpec(
                 model=file.path,

@@ -73,6 +73,7 @@ class Runtime:
         await self.models.unload()
         await self.models.unload_embedding()
         await self.grammars.close()
+        await self.templates.close()
 
     def background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run in the background; survives client disconnects."""

@@ -32,6 +32,7 @@ _RESTART_WINDOW = 60.0
 _PAUSE_SECONDS = 0.5  # after a restart that failed
 _NOTICE_SECONDS = 5.0  # in which the end of a process is noticed
 _STOP_SECONDS = 3.0
+_NO_TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 _ROUTER = "cmd_child_to_router:state:"
 
 
@@ -78,6 +79,9 @@ class EngineSpec:
             "n_threads_http": self.slots + 8,
             "cache_ram_mib": self.cache_ram_mib,
             "prefill_assistant": False,
+            # Prompts are rendered by us. llama.cpp runs a template once as it loads, in this
+            # process and without limits: it is given one that does nothing, not the file's.
+            "chat_template": _NO_TEMPLATE,
             "ui": False,
             "verbosity": 1,
             "lora_adapters": [{"path": str(path), "scale": scale} for path, scale in self.loras],

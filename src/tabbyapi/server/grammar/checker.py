@@ -1,24 +1,29 @@
-"""Checks grammars in a process of its own, which is ended if one takes too long.
+"""Checks grammars in a child process, which is ended if one takes too long.
 
 The engine drops a grammar that it cannot read without a word, and would hang in one that blows
-up; so each is compiled here first, by the same library.
+up; so each is compiled here first, by the same library. What was found is remembered. Small
+grammars do not wait for large ones, which have a process of their own.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
+import hashlib
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
 
-from ..errors import HTTPError
+from ..errors import HTTPError, busy
+from ..workers.worker import LimitExceeded, Worker, WorkerUnavailable
 
 __all__ = ["Grammar", "GrammarChecker"]
 
-_SECONDS = 2.0
-_REMEMBERED = 256
-_TOO_LARGE = "checking it takes too much memory"
+_SECONDS = 2.0  # of CPU time
+_SECONDS_OF_SMALL = 1.0
+_MEMORY = 1 << 30  # bytes of addresses, of which libraries take their part
+_SMALL = 16 * 1024  # bytes
+_REMEMBERED = 1024
+_REMEMBERED_SECONDS = 60.0  # of one that failed because the machine was busy, perhaps
 
 
 @dataclass(frozen=True)
@@ -30,68 +35,54 @@ class Grammar:
 
 
 class GrammarChecker:
-    """Starts its process when first asked, and again after it was ended."""
+    """Says whether grammars can be enforced. Its processes start when first asked."""
 
     def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-        self._turn = asyncio.Lock()
-        self._known: OrderedDict[str, str] = OrderedDict()
+        module = "tabbyapi.server.grammar.child"
+        self._small = Worker(module, seconds=_SECONDS_OF_SMALL, memory=_MEMORY)
+        self._large = Worker(module, seconds=_SECONDS, memory=_MEMORY)
+        self._known: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
 
     async def check(self, grammar: Grammar) -> None:
-        """Raise `HTTPError` (400) for a grammar that cannot be enforced."""
-        async with self._turn:
-            problem = self._known.get(grammar.text)
-            if problem is None:
-                problem, lasting = await self._ask(grammar.text)
-                if lasting:
-                    self._known[grammar.text] = problem
-                if len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
-            else:
-                self._known.move_to_end(grammar.text)
+        """Raise `HTTPError`: 400 if it cannot be enforced, 503 if it cannot be checked now."""
+        job = grammar.text.encode()
+        digest = hashlib.blake2b(job).digest()
+        problem = self._recalled(digest)
+        if problem is None:
+            worker = self._small if len(job) <= _SMALL else self._large
+            try:
+                async with worker.turn(len(job)):
+                    # The same one may have been checked in the meantime.
+                    problem = self._recalled(digest)
+                    if problem is None:
+                        problem = await self._ask(worker, job, digest)
+            except WorkerUnavailable as error:
+                raise busy(f"{grammar.field} was not checked, {error}") from None
         if problem:
             raise HTTPError(400, f"{grammar.field} cannot be enforced: {problem}")
 
     async def close(self) -> None:
-        """End the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            # asyncio leaves the pipes' transports to the garbage collector otherwise.
-            process._transport.close()  # type: ignore[attr-defined]
+        """End the processes."""
+        await self._small.close()
+        await self._large.close()
 
-    async def _ask(self, grammar: str) -> tuple[str, bool]:
-        """What is wrong with the grammar, "" if nothing, and whether it is bound to stay so."""
-        if self._process is not None and self._process.returncode is not None:
-            await self.close()  # it was killed by somebody else
-        process = self._process or await self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        answered = False
+    async def _ask(self, worker: Worker, job: bytes, digest: bytes) -> str:
+        until = inf
         try:
-            process.stdin.write(json.dumps(grammar).encode() + b"\n")
-            async with asyncio.timeout(_SECONDS):
-                await process.stdin.drain()
-                line = await process.stdout.readline()
-            answered = bool(line)
-            return (str(json.loads(line)), True) if line else (_TOO_LARGE, True)
-        except TimeoutError:  # perhaps only because the machine is busy
-            return f"checking it takes more than {_SECONDS:g} s", False
-        except (BrokenPipeError, ConnectionResetError, RuntimeError):  # the last is uvloop's
-            return _TOO_LARGE, False
-        finally:
-            if not answered:  # a late answer would be taken for the next one's
-                await self.close()
+            problem = (await worker.run(job)).decode()
+        except LimitExceeded as error:
+            problem = f"checking it: {error}"
+            if not error.lasting:
+                until = time.monotonic() + _REMEMBERED_SECONDS
+        self._known[digest] = problem, until
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return problem
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tabbyapi.server.grammar.child"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        await process.stdout.readline()  # it says when it is ready, which takes no part of the time
-        return process
+    def _recalled(self, digest: bytes) -> str | None:
+        """What is wrong with a grammar, "" if nothing, None if that is not known."""
+        problem, until = self._known.get(digest, ("", 0.0))
+        if time.monotonic() > until:
+            return None
+        self._known.move_to_end(digest)
+        return problem

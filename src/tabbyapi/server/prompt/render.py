@@ -80,7 +80,7 @@ def _tool_answers_in_order(messages: list[ChatCompletionMessage]) -> list[ChatCo
     return ordered
 
 
-def chat_prompt(
+async def chat_prompt(
     request: ChatCompletionRequest,
     template: PromptTemplate,
     *,
@@ -117,7 +117,7 @@ def chat_prompt(
     if request.functions:
         variables["functions"] = request.functions
     try:
-        prompt = template.render(variables)
+        prompt = await template.render(variables)
     except TemplateError as error:
         raise HTTPError(400, f"TemplateError: {error}") from None
     if continued:

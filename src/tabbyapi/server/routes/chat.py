@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from uuid import uuid4
 
 from starlette.requests import Request
@@ -23,7 +22,6 @@ from ..grammar.constraints import constraint, forced_call, wants_json
 from ..http.routing import post
 from ..http.sse import unless_gone
 from ..prompt.render import chat_prompt
-from ..prompt.timeout import with_timeout
 from ..prompt.vision import image_marker, placed_images, seen_images
 from ..runtime import Runtime
 from ..schemas import ChatCompletionRequest
@@ -66,8 +64,7 @@ async def _prepare(
         raise HTTPError(413, f"The request has more than {settings.max_messages:,} messages.")
     urls = seen_images(body, loaded, settings)
     marker = await image_marker(loaded) if urls else ""
-    render = partial(chat_prompt, bos=loaded.bos, eos=loaded.eos, image=marker)
-    text = await with_timeout(render, body, loaded.template)
+    text = await chat_prompt(body, loaded.template, bos=loaded.bos, eos=loaded.eos, image=marker)
     start, end = settings.reasoning_start, settings.reasoning_end
     splits = settings.reasoning == "on" or (settings.reasoning == "auto" and loaded.knows_reasoning)
     inside = splits and opens_reasoning(text, start, end)

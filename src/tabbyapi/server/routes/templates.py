@@ -41,7 +41,7 @@ async def switch(_: Request, body: TemplateSwitchRequest, runtime: Runtime) -> A
     if find(runtime.settings.templates_dir, name, *TEMPLATE_SUFFIXES) is None:
         raise HTTPError(400, f"There is no prompt template {name!r}: see GET /v1/templates.")
     try:
-        loaded.template = runtime.templates.named(name)
+        loaded.template = await runtime.templates.named(name)
     except TemplateError as error:
         raise HTTPError(400, f"TemplateError: {error}") from None
     return json_answer(None)

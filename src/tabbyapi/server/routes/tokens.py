@@ -48,7 +48,7 @@ class DecodeRequest(_Common):
 async def encode(_: Request, body: EncodeRequest, runtime: Runtime) -> ASGIApp:
     """Token ids of a text or of messages, without the opening of the assistant's turn."""
     loaded = runtime.model()
-    text = body.text if isinstance(body.text, str) else _rendered(body, loaded)
+    text = body.text if isinstance(body.text, str) else await _rendered(body, loaded)
     if len(text) > _MOST_CHARACTERS:
         most = f"this server encodes {_MOST_CHARACTERS:,} at once"
         raise HTTPError(
@@ -85,7 +85,7 @@ async def decode(_: Request, body: DecodeRequest, runtime: Runtime) -> ASGIApp:
     return json_answer({"text": answer["content"]})
 
 
-def _rendered(body: EncodeRequest, loaded: LoadedModel) -> str:
+async def _rendered(body: EncodeRequest, loaded: LoadedModel) -> str:
     assert not isinstance(body.text, str)
     if not body.text:
         return ""
@@ -102,7 +102,7 @@ def _rendered(body: EncodeRequest, loaded: LoadedModel) -> str:
         "eos_token": loaded.eos,
     }
     try:
-        return loaded.template.render(variables)
+        return await loaded.template.render(variables)
     except TemplateError as error:
         raise HTTPError(400, f"TemplateError: {error}") from None
 
