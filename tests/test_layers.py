@@ -21,7 +21,7 @@ LAYERS = [
     "_client",
     "conversation",
     "_services",
-    "tools",
+    "tools many",
     "structured images",
     "_streaming",
     "_transport",

@@ -109,6 +109,7 @@ if TYPE_CHECKING:
     from .conversation import ConversationStream as ConversationStream
     from .images import image as image
     from .local_server import LocalServer as LocalServer
+    from .many import MapResult as MapResult
     from .structured import AsyncParsedStream as AsyncParsedStream
     from .structured import Parsed as Parsed
     from .structured import ParsedStream as ParsedStream
@@ -130,6 +131,7 @@ _LAZY = {
     "run_batch": "batch",
     "image": "images",
     "LocalServer": "local_server",
+    "MapResult": "many",
     "AsyncParsedStream": "structured",
     "Parsed": "structured",
     "ParsedStream": "structured",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 
 import msgspec
@@ -21,6 +21,7 @@ from .resolve_types import resolve_types
 if TYPE_CHECKING:
     from .._streaming.aio import AsyncStream
     from .._streaming.sync import Stream
+    from ..many import AsyncPrompts, ManyParams, MapResult, Prompts
     from ..structured import AsyncParsedStream, Parsed, ParsedStream
     from ..tools import ToolRun
     from ..tools.run import RunParams
@@ -82,6 +83,11 @@ def chat_stream_call(
         timeout=params.get("timeout"),
         patient=True,
     )
+
+
+def _once(call: Call[T]) -> Call[T]:
+    """The call without the client's retries: `many` makes its own."""
+    return msgspec.structs.replace(call, repeatable=False)
 
 
 class Chat:
@@ -163,6 +169,58 @@ class Chat:
 
         return ParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)
 
+    def map(self, prompts: Prompts, **params: Unpack[ManyParams]) -> Iterator[MapResult[str]]:
+        """Answer many prompts, several at a time, in threads.
+
+            for result in client.chat.map(["Hello!", "Goodbye!"], max_tokens=20, progress=True):
+                print(result.index, result.error or result.text)
+
+        Args:
+            prompts: texts, conversations or prepared requests; any iterable, taken as needed.
+            params: as for `create`. See `ManyParams` for those of the run: `concurrency`,
+                `ordered`, `progress`, `retries`, `system`.
+
+        Returns:
+            An iterator of results, in the order of the prompts. One that failed is among them,
+            with its `error`. Closing the iterator starts no further requests.
+
+        Raises:
+            ValidationError: a parameter cannot be used.
+        """
+        from ..many import map_sync
+
+        def ask(messages: Any, own: Mapping[str, Any]) -> tuple[ChatCompletionResponse, str]:
+            response = self._client.request(_once(chat_call(messages, own)))
+            return response, response.text
+
+        return map_sync(ask, prompts, params)
+
+    @overload
+    def parse_many(
+        self, prompts: Prompts, tp: type[T], **params: Unpack[ManyParams]
+    ) -> Iterator[MapResult[T]]: ...
+    @overload
+    def parse_many(
+        self, prompts: Prompts, tp: Any, **params: Unpack[ManyParams]
+    ) -> Iterator[MapResult[Any]]: ...
+    def parse_many(
+        self, prompts: Prompts, tp: Any, **params: Unpack[ManyParams]
+    ) -> Iterator[MapResult[Any]]:
+        """Answer many prompts with values of a Python type; see `map` and `parse`.
+
+        An answer that is no value of the type has an `OutputError` as its `error`.
+        """
+        from ..many import map_sync
+        from ..structured.parsed import constrained, parsed
+
+        given = constrained(tp, params)
+
+        def ask(messages: Any, own: Mapping[str, Any]) -> tuple[ChatCompletionResponse, Any]:
+            response = self._client.request(_once(chat_call(messages, own)))
+            return response, parsed(response, tp).value
+
+        return map_sync(ask, prompts, given)
+
     def run(self, messages: MessagesLike, **params: Unpack[RunParams]) -> ToolRun:
         """Answers with the help of tools: calls them as the model asks, until it answers.
 
@@ -239,6 +297,55 @@ class AsyncChat:
         from ..structured.parsed import AsyncParsedStream, constrained
 
         return AsyncParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)
+
+    def map(
+        self,
+        prompts: AsyncPrompts,
+        **params: Unpack[ManyParams],
+    ) -> AsyncIterator[MapResult[str]]:
+        """Answer many prompts, several at a time; see `Chat.map`. Use it with `async for`.
+
+        Closing the iterator cancels the requests that are under way.
+        """
+        from ..many import map_async
+
+        async def ask(messages: Any, own: Mapping[str, Any]) -> tuple[ChatCompletionResponse, str]:
+            response = await self._client.request(_once(chat_call(messages, own)))
+            return response, response.text
+
+        return map_async(ask, prompts, params)
+
+    @overload
+    def parse_many(
+        self,
+        prompts: AsyncPrompts,
+        tp: type[T],
+        **params: Unpack[ManyParams],
+    ) -> AsyncIterator[MapResult[T]]: ...
+    @overload
+    def parse_many(
+        self,
+        prompts: AsyncPrompts,
+        tp: Any,
+        **params: Unpack[ManyParams],
+    ) -> AsyncIterator[MapResult[Any]]: ...
+    def parse_many(
+        self,
+        prompts: AsyncPrompts,
+        tp: Any,
+        **params: Unpack[ManyParams],
+    ) -> AsyncIterator[MapResult[Any]]:
+        """Answer many prompts with values of a Python type; see `Chat.parse_many`."""
+        from ..many import map_async
+        from ..structured.parsed import constrained, parsed
+
+        given = constrained(tp, params)
+
+        async def ask(messages: Any, own: Mapping[str, Any]) -> tuple[ChatCompletionResponse, Any]:
+            response = await self._client.request(_once(chat_call(messages, own)))
+            return response, parsed(response, tp).value
+
+        return map_async(ask, prompts, given)
 
     async def run(self, messages: MessagesLike, **params: Unpack[RunParams]) -> ToolRun:
         """Answers with the help of tools; see `Chat.run`. Hooks may be async too.
