@@ -91,6 +91,8 @@ class APIError(TabbyError):
         details: the server's field errors, one readable line each; empty if it sent none.
         body: the answer's body as text, cut to a readable length.
         method, url: the request that was refused.
+        retry_after: seconds after which the server wants to be asked again (429, 502, 503 and 504
+            may say so), None if it did not say.
     """
 
     code = "api_error"
@@ -105,6 +107,7 @@ class APIError(TabbyError):
         body: str = "",
         method: str = "",
         url: str = "",
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status_code = status_code
@@ -113,6 +116,7 @@ class APIError(TabbyError):
         self.body = body
         self.method = method
         self.url = url
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         where = f"{self.method} {self.url}: " if self.url else ""
@@ -155,13 +159,9 @@ class NotFoundError(APIError):
 
 
 class RateLimitError(APIError):
-    """Too many requests (429). `retry_after` is in seconds, None if the server did not say."""
+    """Too many requests (429); `retry_after` says when to try again, if the server said so."""
 
     code = "rate_limit_exceeded"
-
-    def __init__(self, message: str, *, retry_after: float | None = None, **kwargs: Any) -> None:
-        super().__init__(message, **kwargs)
-        self.retry_after = retry_after
 
 
 class ServerError(APIError):

@@ -17,7 +17,8 @@ pytest.importorskip("xllamacpp")
 pytest.importorskip("gguf")
 
 import tabbyapi
-from tabbyapi._transport.request import Answer, Request
+from tabbyapi._transport.base import Answer, Request
+from tabbyapi._transport.connect import Route
 from tabbyapi._transport.sync import SocketTransport
 from tabbyapi.local_server import LocalServer
 
@@ -36,7 +37,7 @@ class Watched:
     """A transport that remembers what it sent."""
 
     def __init__(self, url: str) -> None:
-        self._inner = SocketTransport(url)
+        self._inner = SocketTransport(Route(url))
         self.paths: list[str] = []
         self.chats: list[list[dict[str, Any]]] = []
 
@@ -64,7 +65,7 @@ def question(number: int) -> str:
 
 def test_two_hundred_turns_stay_within_2048_tokens_one_request_each(server: LocalServer) -> None:
     watched = Watched(server.url)
-    with server.client(http_client=watched, retry=0) as client:
+    with server.client(transport=watched, retry=0) as client:
         talk = client.conversation(SYSTEM, max_tokens=16, temperature=1)
         for number in range(200):
             made = len(watched.paths)
@@ -88,7 +89,7 @@ def test_two_hundred_turns_stay_within_2048_tokens_one_request_each(server: Loca
 
 def test_a_long_conversation_goes_on_with_summaries(server: LocalServer) -> None:
     watched = Watched(server.url)
-    with server.client(http_client=watched, retry=0) as client:
+    with server.client(transport=watched, retry=0) as client:
         talk = client.conversation(SYSTEM, on_overflow="summarize", max_tokens=16)
         for number in range(40):
             talk.send(question(number))

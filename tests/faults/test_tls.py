@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import ssl
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
-import aiohttp
 import pytest
-import urllib3
 
 import tabbyapi
-from tabbyapi import user
 
-from .conftest import KEY, Twin
+from .conftest import Twin
 from .replies import DONE, GOOD, STREAM_HEAD, framed, text_event
 from .scripted import Peer, ScriptedServer
 
@@ -107,42 +104,67 @@ def test_a_deadline_holds_over_tls(
         assert server.left.wait(5)
 
 
-def test_a_pool_of_ones_own_is_used_as_it_is(certificate: Path, serving: ssl.SSLContext) -> None:
+@pytest.mark.parametrize("how", ["file", "context", "nothing is checked"])
+def test_a_certificate_can_be_trusted_by_this_client_alone(
+    twin: Twin, certificate: Path, serving: ssl.SSLContext, how: str
+) -> None:
+    verify: Any = {
+        "file": certificate,
+        "context": ssl.create_default_context(cafile=certificate),
+        "nothing is checked": False,
+    }[how]
+    with ScriptedServer(good, tls=serving) as server:
+        assert twin.create(server.url, times=2, verify=verify).text == "fine"
+        assert server.connections == 1
+    with ScriptedServer(cut, tls=serving) as server:
+        outcome = twin.stream(server.url, verify=verify)
+    assert isinstance(outcome.error, tabbyapi.StreamInterruptedError)
+    assert outcome.error.partial.text == "half an answer"
+
+
+def test_a_server_that_wants_a_certificate_gets_it(
+    twin: Twin, certificate: Path, serving: ssl.SSLContext
+) -> None:
+    serving.verify_mode = ssl.CERT_REQUIRED
+    serving.load_verify_locations(certificate)
+    with ScriptedServer(good, tls=serving) as server:
+        reply = twin.create(server.url, verify=certificate, cert=(certificate, certificate))
+        assert reply.text == "fine"
+        with pytest.raises(tabbyapi.RequestError):
+            twin.create(server.url, verify=certificate, retry=0)
+
+
+def test_a_wrong_certificate_is_told_with_advice_on_certificates(
+    twin: Twin, serving: ssl.SSLContext
+) -> None:
     with (
         ScriptedServer(good, tls=serving) as server,
-        urllib3.PoolManager(ca_certs=str(certificate)) as pool,
-        tabbyapi.Client(server.url, api_key=KEY, http_client=pool) as client,
+        pytest.raises(tabbyapi.ConnectError, match="certificate is not trusted") as caught,
     ):
-        assert client.chat.create([user("Hello")]).text == "fine"
-    with (
-        ScriptedServer(cut, tls=serving) as server,
-        urllib3.PoolManager(ca_certs=str(certificate)) as pool,
-        tabbyapi.Client(server.url, api_key=KEY, http_client=pool) as client,
-        pytest.raises(tabbyapi.StreamInterruptedError) as caught,
-    ):
-        client.chat.create_stream([user("Hello")]).until_done()
-    assert caught.value.partial.text == "half an answer"
+        twin.create(server.url, retry=0)
+    assert "verify=" in str(caught.value)
+    assert "tabbyapi serve" not in str(caught.value)
 
 
-def test_a_session_of_ones_own_is_used_as_it_is(certificate: Path, serving: ssl.SSLContext) -> None:
-    trust = ssl.create_default_context(cafile=certificate)
-
-    async def main() -> None:
-        connector = aiohttp.TCPConnector(ssl=trust)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            tabbyapi.AsyncClient(server.url, api_key=KEY, http_client=session) as client,
-        ):
-            if server.script is good:
-                assert (await client.chat.create([user("Hello")])).text == "fine"
-                return
-            with pytest.raises(tabbyapi.StreamInterruptedError) as caught:
-                await (await client.chat.create_stream([user("Hello")])).until_done()
-            assert caught.value.partial.text == "half an answer"
-
-    for script in (good, cut):
-        with ScriptedServer(script, tls=serving) as server:
-            asyncio.run(main())
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"verify": "/no/such/file.pem"}, "verify"),
+        ({"verify": __file__}, "verify"),
+        ({"verify": 5}, "verify"),
+        ({"cert": "/no/such/file.pem"}, "cert"),
+        ({"cert": (1, 2, 3, 4)}, "cert"),
+        ({"cert": "x", "verify": ssl.create_default_context()}, "cert"),
+    ],
+)
+@pytest.mark.parametrize("url", ["https://tabby.example", "http://tabby.example"])
+def test_what_cannot_be_used_for_tls_is_refused_when_the_client_is_made(
+    options: dict[str, Any], field: str, url: str
+) -> None:
+    for kind in (tabbyapi.Client, tabbyapi.AsyncClient):
+        with pytest.raises(tabbyapi.ValidationError) as caught:
+            kind(url, **options)
+        assert caught.value.field == field
 
 
 def test_done_is_done_over_tls(

@@ -15,8 +15,8 @@ from typing import Any
 import tabbyapi
 from tabbyapi import LocalServer, system, user
 from tabbyapi._transport.aio import AsyncSocketTransport
-from tabbyapi._transport.base import AsyncByteStream, ByteStream
-from tabbyapi._transport.request import Answer, Request
+from tabbyapi._transport.base import Answer, AsyncByteStream, ByteStream, Request
+from tabbyapi._transport.connect import Route
 from tabbyapi._transport.sync import SocketTransport
 
 __all__ = ["Tally", "admin", "async_worker", "sync_worker"]
@@ -171,8 +171,8 @@ def _messages(draw: random.Random) -> list[Any]:
 def sync_worker(server: LocalServer, tally: Tally, stop: threading.Event, seed: int) -> None:
     """Talks with one `Client` until `stop`."""
     draw = random.Random(seed)
-    tap = Tap(SocketTransport(server.url))
-    with server.client(http_client=tap, retry=1) as client:
+    tap = Tap(SocketTransport(Route(server.url)))
+    with server.client(transport=tap, retry=1) as client:
         while not stop.is_set():
             try:
                 _act(client, tap, draw, tally)

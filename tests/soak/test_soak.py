@@ -20,6 +20,7 @@ import pytest
 from support.tiny_model import write_markov, write_random
 from tabbyapi import LocalServer
 from tabbyapi._transport.aio import AsyncSocketTransport
+from tabbyapi._transport.connect import Route
 
 from .load import AsyncTap, Tally, admin, async_worker, sync_worker
 
@@ -103,8 +104,8 @@ def test_a_mixed_load_leaves_nothing_behind(
 
 def run_async(server: LocalServer, tally: Tally, stop: threading.Event) -> None:
     async def main() -> None:
-        taps = [AsyncTap(AsyncSocketTransport(server.url)) for _ in range(ASYNC_WORKERS)]
-        clients = [server.async_client(http_client=tap, retry=1) for tap in taps]
+        taps = [AsyncTap(AsyncSocketTransport(Route(server.url))) for _ in range(ASYNC_WORKERS)]
+        clients = [server.async_client(transport=tap, retry=1) for tap in taps]
         try:
             await asyncio.gather(
                 *(

@@ -61,7 +61,7 @@ class SimulatedServer:
     def paths(self) -> list[str]:
         return [call.path for call in self.calls]
 
-    def request(self, call: Call[Any]) -> Any:
+    def send(self, call: Call[Any]) -> Any:
         self.calls.append(call)
         if call.path == "/v1/model":
             answer: Any = {

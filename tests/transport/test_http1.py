@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tabbyapi._protocol.headers import Headers
+from tabbyapi._transport.base import Request
 from tabbyapi._transport.http1 import AnswerReader, CutOffError, HTTPError, RequestHeads
-from tabbyapi._transport.request import Request
 from tabbyapi.types import Timeout
 
 BODY = b'{"text": "fine"}'
@@ -278,7 +279,7 @@ def test_any_bytes_are_an_answer_or_an_error(data: bytes) -> None:
 def request(
     url: str, headers: dict[str, str], body: bytes | None = None, method: str = "POST"
 ) -> Request:
-    return Request(method, url, headers, body, Timeout(), None)
+    return Request(method, url, Headers(headers), body, Timeout(), None)
 
 
 @pytest.mark.parametrize(

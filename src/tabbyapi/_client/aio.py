@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack
 
 from .._protocol.call import Call, StreamCall
 from .._transport.base import (
+    Answer,
     AsyncByteStream,
     AsyncTransport,
+    Request,
+    begun,
     is_event_stream,
     read_body_async,
+    smallest,
+    time_left,
 )
+from .._transport.errors import no_answer_in_time
 from .._transport.factory import async_transport_for
-from .._transport.request import Answer, Request
 from ..errors import TabbyError
 from .base import BaseClient
 
@@ -46,8 +51,8 @@ T = TypeVar("T")
 class AsyncClient(BaseClient):
     """`Client`, for asyncio. Safe to use from many tasks.
 
-    The arguments are those of `Client`; `http_client` is an `aiohttp.ClientSession`, or an
-    object with the three verbs of `AsyncTransport`.
+    The arguments are those of `Client`; `transport` is an `AsyncTransport`. One client may be used
+    from several event loops, in threads of their own: each has its own connections.
     """
 
     chat: AsyncChat
@@ -73,10 +78,10 @@ class AsyncClient(BaseClient):
     _prefix: ClassVar[str] = "Async"
     _transport: AsyncTransport
 
-    def _make_transport(self, given: Any) -> AsyncTransport:
-        return async_transport_for(self.base_url, given)
+    def _make_transport(self, given: object | None, **connection: Any) -> AsyncTransport:
+        return async_transport_for(self.base_url, given, **connection)
 
-    async def request(self, call: Call[T]) -> T:
+    async def send(self, call: Call[T]) -> T:
         """Sends a call and returns its result, trying again as the retry policy says.
 
         Raises:
@@ -88,7 +93,7 @@ class AsyncClient(BaseClient):
             try:
                 return self._result(call, request, await self._transport.send(request))
             except TabbyError as error:
-                wait = self._wait_after(call, error, attempt)
+                wait = self._wait_after(request, error, attempt)
             attempt += 1
             await _pause(wait)
 
@@ -103,9 +108,9 @@ class AsyncClient(BaseClient):
         request = self._request_of(call)
 
         async def connect() -> tuple[AsyncByteStream | None, R | None]:
-            return await self._connect(call, request)
+            return await self._connect(call, begun(request))
 
-        return AsyncStream(call, request.timeout, connect, self._limits.event)
+        return AsyncStream(call, request, connect)
 
     async def _connect(
         self, call: StreamCall[C, R], request: Request
@@ -116,11 +121,10 @@ class AsyncClient(BaseClient):
                 source = await self._transport.open(request)
                 if is_event_stream(source.status, source.headers):
                     return source, None
-                body = await read_body_async(source, request)
-                answer = Answer(source.status, source.headers, body)
+                answer = await _rest_of(source, request)
                 return None, self._result(call, request, answer)
             except TabbyError as error:
-                wait = self._wait_after(call, error, attempt)
+                wait = self._wait_after(request, error, attempt)
             attempt += 1
             await _pause(wait)
 
@@ -157,6 +161,22 @@ class AsyncClient(BaseClient):
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+async def _rest_of(source: AsyncByteStream, request: Request) -> Answer:
+    """The answer of a server that does not stream, or refused to."""
+    from asyncio import timeout  # asyncio is slow to import
+
+    try:
+        async with timeout(smallest(request.read_timeout, time_left(request))):
+            body = await read_body_async(source, request)
+    except BaseException as error:
+        source.close()
+        if isinstance(error, TimeoutError) and not isinstance(error, TabbyError):
+            limit = smallest(request.timeout.total, request.read_timeout)
+            raise no_answer_in_time(request, limit, "the answer was not complete") from None
+        raise
+    return Answer(source.status, source.headers, body)
 
 
 async def _pause(seconds: float) -> None:

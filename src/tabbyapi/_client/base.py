@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, ClassVar, Self, TypeVar
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from .._protocol.call import Call, StreamCall
 from .._protocol.endpoint import Endpoint, as_limits, as_retry
 from .._protocol.responses import decode_answer, error_of_answer
 from .._transport import fork
-from .._transport.request import Answer, Request
+from .._transport.base import Answer, Request, begun, time_left
 from ..errors import RequestError, TabbyError
 from ..types.options import Limits, Retry, Timeout
+
+if TYPE_CHECKING:
+    from .._transport.tls import Cert, Verify
 
 __all__ = ["BaseClient"]
 
@@ -40,7 +44,11 @@ class BaseClient:
         retry: Retry | int | None = None,
         headers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
-        http_client: Any = None,
+        uds: str | PathLike[str] | None = None,
+        proxy: str | Literal[False] | None = None,
+        verify: Verify = True,
+        cert: Cert | None = None,
+        transport: Any = None,
     ) -> None:
         self._endpoint = Endpoint(
             base_url,
@@ -49,15 +57,18 @@ class BaseClient:
             bearer_token=bearer_token,
             headers=headers,
             timeout=timeout,
+            uds=uds,
         )
         self._retry: Retry = as_retry(retry)
         self._limits = as_limits(limits)
-        self._transport = self._make_transport(http_client)
+        self._transport = self._make_transport(
+            transport, uds=self._endpoint.uds, proxy=proxy, verify=verify, cert=cert
+        )
         self._origin: BaseClient = self
         self._closed = False
         self._pid = fork.pid
 
-    def _make_transport(self, given: Any) -> Any:
+    def _make_transport(self, given: object | None, **connection: Any) -> Any:
         raise NotImplementedError
 
     @property
@@ -121,7 +132,7 @@ class BaseClient:
         endpoint = self._endpoint
         timeout = endpoint.timeout_of(call)
         patient = call.patient and not isinstance(call, StreamCall)
-        return Request(
+        request = Request(
             call.method,
             endpoint.url + call.path,
             endpoint.headers(call),
@@ -129,7 +140,9 @@ class BaseClient:
             timeout,
             None if patient else timeout.idle,
             self._limits,
+            repeatable=call.repeatable,
         )
+        return begun(request)
 
     def _result(self, call: Call[T], request: Request, answer: Answer) -> T:
         """What a complete answer means; raises the error it stands for."""
@@ -139,10 +152,11 @@ class BaseClient:
         headers = {name.lower(): value for name, value in answer.headers.items()}
         raise error_of_answer(call, request.url, answer.status, headers, answer.body)
 
-    def _wait_after(self, call: Call[Any], error: TabbyError, attempt: int) -> float:
-        """Seconds until the next try; raises the error if there is none."""
-        wait = self._retry.delay(error, attempt) if call.repeatable else None
-        if wait is None:
+    def _wait_after(self, request: Request, error: TabbyError, attempt: int) -> float:
+        """Seconds until the next try. Raises the error if there is none, or no time for one."""
+        wait = self._retry.delay(error, attempt) if request.repeatable else None
+        left = time_left(request)
+        if wait is None or (left is not None and wait >= left):
             raise error
         return wait
 

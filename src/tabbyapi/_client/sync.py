@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from .._protocol.call import Call, StreamCall
 from .._streaming.sync import Stream
-from .._transport.base import Transport, deadline_of, is_event_stream, read_body
+from .._transport.base import Answer, Transport, is_event_stream, read_body
 from .._transport.factory import transport_for
-from .._transport.request import Answer
 from ..errors import TabbyError
 from .base import BaseClient
 
@@ -53,7 +52,16 @@ class Client(BaseClient):
         retry: a `RetryPolicy`, a number of retries, or an object of one's own (see `Retry`).
         headers: added to every request.
         limits: how large an answer may be before it is given up, see `Limits`.
-        http_client: a `urllib3.PoolManager`, or an object with the three verbs of `Transport`.
+        uds: path of the Unix socket that the server listens on. base_url may say the same as
+            `http+unix:///path`.
+        proxy: `http://`, `https://`, `socks5://` or `socks4://` address, with a login if it wants
+            one; False for none. Default: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, which
+            are never used for this machine. SOCKS needs the extra `socks`.
+        verify: True to trust what the system trusts (or SSL_CERT_FILE, SSL_CERT_DIR), a file or
+            folder of certificates, an `ssl.SSLContext`, or False to trust any server.
+        cert: this client's certificate: a file, (certificate, key) or (certificate, key, password).
+        transport: sends requests instead of the client's own connections; see
+            `tabbyapi.testing.MockTransport`.
 
     Raises:
         ValidationError: an argument that cannot be used.
@@ -81,10 +89,10 @@ class Client(BaseClient):
     """What the client's key may do."""
     _transport: Transport
 
-    def _make_transport(self, given: Any) -> Transport:
-        return transport_for(self.base_url, given)
+    def _make_transport(self, given: object | None, **connection: Any) -> Transport:
+        return transport_for(self.base_url, given, **connection)
 
-    def request(self, call: Call[T]) -> T:
+    def send(self, call: Call[T]) -> T:
         """Sends a call and returns its result, trying again as the retry policy says.
 
         Raises:
@@ -96,7 +104,7 @@ class Client(BaseClient):
             try:
                 return self._result(call, request, self._transport.send(request))
             except TabbyError as error:
-                wait = self._wait_after(call, error, attempt)
+                wait = self._wait_after(request, error, attempt)
             attempt += 1
             time.sleep(wait)
 
@@ -112,12 +120,12 @@ class Client(BaseClient):
             try:
                 source = self._transport.open(request)
                 if is_event_stream(source.status, source.headers):
-                    return Stream(call, request.timeout, source, max_event=self._limits.event)
-                body = read_body(source, request, deadline_of(request))
+                    return Stream(call, request, source)
+                body = read_body(source, request)
                 answer = Answer(source.status, source.headers, body)
-                return Stream(call, request.timeout, None, self._result(call, request, answer))
+                return Stream(call, request, None, self._result(call, request, answer))
             except TabbyError as error:
-                wait = self._wait_after(call, error, attempt)
+                wait = self._wait_after(request, error, attempt)
             attempt += 1
             time.sleep(wait)
 

@@ -33,6 +33,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         auth: the route's class, which decides the key header.
         accept: statuses beside 200 whose body `decode` understands.
         timeout: limits of this call; None = the client's.
+        headers: sent in addition to the client's.
         patient: True if the server may rightly stay silent until it is done (generating,
             loading, downloading): `timeout.idle` is not applied then.
         repeatable: False if the call must not be sent twice even when no answer came.
@@ -45,6 +46,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     auth: Auth = "api"
     accept: tuple[int, ...] = ()
     timeout: Timeout | float | None = None
+    headers: Mapping[str, str] | None = None
     patient: bool = False
     repeatable: bool = True
 

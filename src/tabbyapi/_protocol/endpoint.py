@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from copy import copy
-from urllib.parse import urlsplit
+from os import PathLike
+from urllib.parse import unquote, urlsplit
 
 from .._version import __version__
 from ..errors import ValidationError
 from ..types.options import Limits, Retry, RetryPolicy, Timeout
 from .call import Call
+from .headers import Headers, checked_headers
 from .keys import Keys
 
 __all__ = ["Endpoint", "as_limits", "as_retry", "as_timeout", "normalised_url"]
@@ -28,6 +30,12 @@ class Endpoint:
         bearer_token: sent as `Authorization: Bearer`, where no other key fits.
         headers: added to every request.
         timeout: seconds in all, or a `Timeout`.
+        uds: path of the Unix socket that the server listens on; `http+unix:///path` as base_url
+            says the same.
+
+    Attributes:
+        url: the server's root, as requests name it.
+        uds: path of its Unix socket, None without one.
 
     Raises:
         ValidationError: an address, key, header or timeout that cannot be used.
@@ -42,8 +50,11 @@ class Endpoint:
         bearer_token: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: Timeout | float | None = None,
+        uds: str | PathLike[str] | None = None,
     ) -> None:
-        self.url = normalised_url(base_url or os.environ.get("TABBY_API_ENDPOINT") or DEFAULT_URL)
+        given = base_url or os.environ.get("TABBY_API_ENDPOINT") or DEFAULT_URL
+        self.uds, given = _unix_socket(given, uds)
+        self.url = normalised_url(given)
         self.timeout = as_timeout(timeout, Timeout())
         self._keys = Keys(
             # A token given in code is not joined by a key that happens to be in the environment.
@@ -51,13 +62,15 @@ class Endpoint:
             admin_key if admin_key or bearer_token else os.environ.get("TABBY_ADMIN_KEY"),
             bearer_token,
         )
-        self._common = {
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-            "User-Agent": f"py-tabbyapi/{__version__}",
-            **_checked_headers(headers or {}),
-        }
-        self._headers: dict[tuple[str, bool], dict[str, str]] = {}
+        self._common = Headers(
+            {
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "User-Agent": f"py-tabbyapi/{__version__}",
+            },
+            checked_headers(headers),
+        )
+        self._headers: dict[tuple[str, bool], Headers] = {}
 
     def changed(
         self, timeout: Timeout | float | None, headers: Mapping[str, str] | None
@@ -70,19 +83,24 @@ class Endpoint:
         other = copy(self)
         other.timeout = as_timeout(timeout, self.timeout)
         if headers:
-            other._common = {**self._common, **_checked_headers(headers)}
+            other._common = Headers(self._common, checked_headers(headers))
             other._headers = {}
         return other
 
-    def headers(self, call: Call[object]) -> dict[str, str]:
-        """The headers of a call. Made once for each class of route; not to be changed."""
+    def headers(self, call: Call[object]) -> Headers:
+        """The headers of a call. Those without any of its own share one for each class of route.
+
+        Raises:
+            ValidationError: a header of the call cannot be sent.
+        """
         kind = (call.auth, call.body is not None)
         headers = self._headers.get(kind)
         if headers is None:
-            headers = {**self._common, **self._keys.headers(call.auth)}
-            if call.body is not None:
-                headers["Content-Type"] = "application/json"
+            json = {} if call.body is None else {"Content-Type": "application/json"}
+            headers = Headers(self._common, self._keys.headers(call.auth), json)
             self._headers[kind] = headers
+        if call.headers:
+            return Headers(headers, checked_headers(call.headers, "extra_headers"))
         return headers
 
     def timeout_of(self, call: Call[object]) -> Timeout:
@@ -91,6 +109,22 @@ class Endpoint:
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
+
+
+def _unix_socket(url: str, uds: str | PathLike[str] | None) -> tuple[str | None, str]:
+    """Path of the Unix socket, if there is one, and the server's root as requests name it."""
+    text = str(url).strip()
+    path = None if uds is None else os.fspath(uds)
+    if text.startswith("http+unix://"):
+        # Both spellings: http+unix:///run/x.sock, and http+unix://%2Frun%2Fx.sock/path.
+        host, slash, rest = text.removeprefix("http+unix://").partition("/")
+        named = unquote(host) if host else unquote(slash + rest)
+        if path is not None or not named.strip("/"):
+            raise _bad_url("give the path of the Unix socket once, as http+unix:///path or uds=")
+        return named, DEFAULT_URL + (slash + rest if host else "")
+    if path is not None and (not path or "\0" in path):
+        raise ValidationError("uds must be the path of a Unix socket", field="uds")
+    return path, text
 
 
 def normalised_url(url: str) -> str:
@@ -181,14 +215,3 @@ def as_limits(value: Limits | None) -> Limits:
     if not isinstance(value, Limits):
         raise ValidationError(f"limits must be a Limits, not {value!r}", field="limits")
     return value
-
-
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        good = isinstance(name, str) and isinstance(value, str) and name.isascii()
-        if not good or not name or any(c in name + value for c in "\r\n\0"):
-            raise ValidationError(
-                f"headers: {name!r} cannot be sent; names and values are strings of one line",
-                field="headers",
-            )
-    return dict(headers)

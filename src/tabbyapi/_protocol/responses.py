@@ -33,6 +33,8 @@ __all__ = ["ReportedError", "decode_answer", "error_of_answer", "read_error"]
 T = TypeVar("T")
 
 _SHOWN = 2000  # characters of a body kept on an error
+_LINES = 20  # field errors shown
+_MAY_BE_ASKED_AGAIN = (429, 502, 503, 504)
 
 
 def decode_answer(call: Call[T], url: str, status: int, content_type: str, body: bytes) -> T:
@@ -75,17 +77,19 @@ def error_of_answer(
             f"the server redirects to {headers.get('location', 'another address')}; redirects are "
             "not followed, because that would carry the key elsewhere. Use the final address"
         )
-    message = message or "(no reason given)"
+    message = _cut(message or "") or "(no reason given)"
+    if len(details) > _LINES:
+        details = [*details[:_LINES], f"... and {len(details) - _LINES:,} more"]
     facts: dict[str, Any] = {
         "status_code": status,
         "hint": hint,
-        "details": details,
+        "details": [_cut(line) for line in details],
         "body": text,
         "method": call.method,
         "url": url,
     }
-    if error is RateLimitError:
-        return RateLimitError(message, retry_after=_retry_after(headers), **facts)
+    if status in _MAY_BE_ASKED_AGAIN:
+        facts["retry_after"] = _retry_after(headers)
     return error(message, **facts)
 
 
@@ -188,14 +192,20 @@ def _described(content_type: str, body: bytes) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `Retry-After`, given as a number or as a date."""
+    """Seconds of a `Retry-After`, given as a number or as a date; None if it is neither."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(value))
+    if value[:1].isdigit():
+        with contextlib.suppress(ValueError):
+            return float(value)
     from email.utils import parsedate_to_datetime  # slow to import, and hardly ever needed
 
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError, AttributeError):
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     return None
+
+
+def _cut(text: str) -> str:
+    """A text of the server at a length that can be read."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"

@@ -45,7 +45,7 @@ class Auth:
         Raises:
             AuthenticationError: no key, or a wrong one.
         """
-        return self._client.request(_permission_call(timeout))
+        return self._client.send(_permission_call(timeout))
 
 
 class AsyncAuth:
@@ -56,4 +56,4 @@ class AsyncAuth:
 
     async def permission(self, *, timeout: TimeoutLike = None) -> Permission:
         """What the best of the client's keys may do; see `Auth.permission`."""
-        return await self._client.request(_permission_call(timeout))
+        return await self._client.send(_permission_call(timeout))

@@ -61,6 +61,7 @@ def chat_call(messages: MessagesLike, params: Mapping[str, Any]) -> Call[ChatCom
         body=_body(messages, params, stream=False),
         decode=_decode,
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -81,6 +82,7 @@ def chat_stream_call(
         decoder=chat_stream_decoder,
         as_chunk=chunk_of_response,
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -111,7 +113,7 @@ class Chat:
             APIError: the server said no; the subclass and `code` say how.
             RequestError: no usable answer came.
         """
-        return self._client.request(chat_call(messages, params))
+        return self._client.send(chat_call(messages, params))
 
     def create_stream(
         self, messages: MessagesLike, **params: Unpack[ChatParams]
@@ -190,7 +192,7 @@ class Chat:
         from ..many import map_sync
 
         def ask(messages: Any, own: Mapping[str, Any]) -> tuple[ChatCompletionResponse, str]:
-            response = self._client.request(_once(chat_call(messages, own)))
+            response = self._client.send(_once(chat_call(messages, own)))
             return response, response.text
 
         return map_sync(ask, prompts, params)
@@ -216,7 +218,7 @@ class Chat:
         given = constrained(tp, params)
 
         def ask(messages: Any, own: Mapping[str, Any]) -> tuple[ChatCompletionResponse, Any]:
-            response = self._client.request(_once(chat_call(messages, own)))
+            response = self._client.send(_once(chat_call(messages, own)))
             return response, parsed(response, tp).value
 
         return map_sync(ask, prompts, given)
@@ -258,7 +260,7 @@ class AsyncChat:
         self, messages: MessagesLike, **params: Unpack[ChatParams]
     ) -> ChatCompletionResponse:
         """One complete answer; see `Chat.create`."""
-        return await self._client.request(chat_call(messages, params))
+        return await self._client.send(chat_call(messages, params))
 
     def create_stream(
         self, messages: MessagesLike, **params: Unpack[ChatParams]
@@ -310,7 +312,7 @@ class AsyncChat:
         from ..many import map_async
 
         async def ask(messages: Any, own: Mapping[str, Any]) -> tuple[ChatCompletionResponse, str]:
-            response = await self._client.request(_once(chat_call(messages, own)))
+            response = await self._client.send(_once(chat_call(messages, own)))
             return response, response.text
 
         return map_async(ask, prompts, params)
@@ -342,7 +344,7 @@ class AsyncChat:
         given = constrained(tp, params)
 
         async def ask(messages: Any, own: Mapping[str, Any]) -> tuple[ChatCompletionResponse, Any]:
-            response = await self._client.request(_once(chat_call(messages, own)))
+            response = await self._client.send(_once(chat_call(messages, own)))
             return response, parsed(response, tp).value
 
         return map_async(ask, prompts, given)

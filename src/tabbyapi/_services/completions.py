@@ -53,6 +53,7 @@ def completion_call(
         body=encode_body(_fields(prompt, params, stream=False)),
         decode=_decode,
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -79,6 +80,7 @@ def completion_stream_call(
         decoder=completion_stream_decoder,
         as_chunk=chunk_of_completion,
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -104,7 +106,7 @@ class Completions:
             APIError: the server said no; the subclass and `code` say how.
             RequestError: no usable answer came.
         """
-        return self._client.request(completion_call(prompt, params))
+        return self._client.send(completion_call(prompt, params))
 
     def create_stream(
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
@@ -131,7 +133,7 @@ class AsyncCompletions:
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
     ) -> CompletionResponse:
         """Goes on from a prompt, or from several; see `Completions.create`."""
-        return await self._client.request(completion_call(prompt, params))
+        return await self._client.send(completion_call(prompt, params))
 
     def create_stream(
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]

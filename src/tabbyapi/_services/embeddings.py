@@ -72,6 +72,7 @@ def embedding_call(
         body=encode_body(body),
         decode=partial(_decode, texts=1 if isinstance(given, str) else len(given)),
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -99,7 +100,7 @@ class Embeddings:
             APIError: the server said no.
             RequestError: no usable answer came.
         """
-        return self._client.request(embedding_call(input, params))
+        return self._client.send(embedding_call(input, params))
 
 
 class AsyncEmbeddings:
@@ -112,4 +113,4 @@ class AsyncEmbeddings:
         self, input: str | Sequence[str], **params: Unpack[EmbeddingParams]
     ) -> EmbeddingResponse:
         """The vectors of one text, or of several; see `Embeddings.create`."""
-        return await self._client.request(embedding_call(input, params))
+        return await self._client.send(embedding_call(input, params))

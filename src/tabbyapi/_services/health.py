@@ -53,7 +53,7 @@ class Health:
         Raises:
             RequestError: nobody answered, or something that is no TabbyAPI server.
         """
-        return self._client.request(_check_call(timeout))
+        return self._client.send(_check_call(timeout))
 
 
 class AsyncHealth:
@@ -64,4 +64,4 @@ class AsyncHealth:
 
     async def check(self, *, timeout: TimeoutLike = None) -> HealthStatus:
         """The server's health; see `Health.check`."""
-        return await self._client.request(_check_call(timeout))
+        return await self._client.send(_check_call(timeout))

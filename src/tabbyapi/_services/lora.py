@@ -70,6 +70,7 @@ def lora_load_call(loras: LorasLike, params: Mapping[str, Any]) -> Call[LoraLoad
         decode=_load_answer,
         auth="admin",
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -97,7 +98,7 @@ class Lora:
 
     def list(self, *, timeout: TimeoutLike = None) -> Cards:
         """With the admin key: every adapter on the server. Otherwise the active ones."""
-        return self._client.request(_lists("/v1/loras", timeout, all_of_them=True))
+        return self._client.send(_lists("/v1/loras", timeout, all_of_them=True))
 
     def active(self, *, timeout: TimeoutLike = None) -> Cards:
         """The adapters in use, with their `scaling`.
@@ -105,7 +106,7 @@ class Lora:
         Raises:
             ModelNotLoadedError: no model is loaded.
         """
-        return self._client.request(_lists("/v1/lora", timeout, all_of_them=False))
+        return self._client.send(_lists("/v1/lora", timeout, all_of_them=False))
 
     def load(self, loras: LorasLike, **params: Unpack[LoraParams]) -> LoraLoadResponse:
         """Puts adapters into use, in place of those that were.
@@ -119,7 +120,7 @@ class Lora:
             InvalidRequestError: some were not loaded (the server says so under status 200).
             ModelNotLoadedError: no model is loaded.
         """
-        return self._client.request(lora_load_call(loras, params))
+        return self._client.send(lora_load_call(loras, params))
 
     def unload(self, *, timeout: TimeoutLike = None) -> None:
         """Takes all adapters out of use.
@@ -127,7 +128,7 @@ class Lora:
         Raises:
             ModelNotLoadedError: no model is loaded.
         """
-        self._client.request(_unload_call(timeout))
+        self._client.send(_unload_call(timeout))
 
 
 class AsyncLora:
@@ -138,16 +139,16 @@ class AsyncLora:
 
     async def list(self, *, timeout: TimeoutLike = None) -> Cards:
         """The adapters on the server; see `Lora.list`."""
-        return await self._client.request(_lists("/v1/loras", timeout, all_of_them=True))
+        return await self._client.send(_lists("/v1/loras", timeout, all_of_them=True))
 
     async def active(self, *, timeout: TimeoutLike = None) -> Cards:
         """The adapters in use; see `Lora.active`."""
-        return await self._client.request(_lists("/v1/lora", timeout, all_of_them=False))
+        return await self._client.send(_lists("/v1/lora", timeout, all_of_them=False))
 
     async def load(self, loras: LorasLike, **params: Unpack[LoraParams]) -> LoraLoadResponse:
         """Puts adapters into use; see `Lora.load`."""
-        return await self._client.request(lora_load_call(loras, params))
+        return await self._client.send(lora_load_call(loras, params))
 
     async def unload(self, *, timeout: TimeoutLike = None) -> None:
         """Takes all adapters out of use; see `Lora.unload`."""
-        await self._client.request(_unload_call(timeout))
+        await self._client.send(_unload_call(timeout))

@@ -85,6 +85,7 @@ def load_call(model_name: str, params: Mapping[str, Any]) -> StreamCall[LoadProg
         as_chunk=_same,
         auth="admin",
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -98,6 +99,7 @@ def load_embedding_call(model_name: str, params: Mapping[str, Any]) -> Call[Load
         decode=_progress,
         auth="admin",
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -120,6 +122,7 @@ def download_call(repo_id: str, params: Mapping[str, Any]) -> Call[str]:
         decode=_path,
         auth="admin",
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
         patient=True,
     )
 
@@ -136,7 +139,7 @@ class Models:
         Names that the server's owner made up for clients that insist on one come first. Which
         one is loaded, only `get` tells.
         """
-        return self._client.request(list_call("/v1/models", timeout))
+        return self._client.send(list_call("/v1/models", timeout))
 
     def get(self, *, timeout: TimeoutLike = None) -> ModelCard:
         """The loaded model, with its `parameters`.
@@ -144,7 +147,7 @@ class Models:
         Raises:
             ModelNotLoadedError: none is loaded.
         """
-        return self._client.request(card_call("/v1/model", timeout))
+        return self._client.send(card_call("/v1/model", timeout))
 
     def props(self, *, timeout: TimeoutLike = None) -> ServerProps:
         """Slots, chat template and context length of the loaded model.
@@ -152,7 +155,7 @@ class Models:
         Raises:
             ModelNotLoadedError: none is loaded.
         """
-        return self._client.request(props_call(timeout))
+        return self._client.send(props_call(timeout))
 
     def load(self, model_name: str, **params: Unpack[LoadParams]) -> LoadProgress:
         """Loads a model in place of the loaded one, and waits until it can be used.
@@ -195,15 +198,15 @@ class Models:
         Raises:
             ModelNotLoadedError: none is loaded.
         """
-        self._client.request(unload_call("/v1/model/unload", timeout))
+        self._client.send(unload_call("/v1/model/unload", timeout))
 
     def list_draft(self, *, timeout: TimeoutLike = None) -> Cards:
         """As `list`, for draft models."""
-        return self._client.request(list_call("/v1/model/draft/list", timeout))
+        return self._client.send(list_call("/v1/model/draft/list", timeout))
 
     def list_embedding(self, *, timeout: TimeoutLike = None) -> Cards:
         """As `list`, for embedding models."""
-        return self._client.request(list_call("/v1/model/embedding/list", timeout))
+        return self._client.send(list_call("/v1/model/embedding/list", timeout))
 
     def get_embedding(self, *, timeout: TimeoutLike = None) -> ModelCard:
         """The loaded embedding model.
@@ -211,7 +214,7 @@ class Models:
         Raises:
             ModelNotLoadedError: none is loaded.
         """
-        return self._client.request(card_call("/v1/model/embedding", timeout))
+        return self._client.send(card_call("/v1/model/embedding", timeout))
 
     def load_embedding(
         self, model_name: str, **params: Unpack[LoadEmbeddingParams]
@@ -222,7 +225,7 @@ class Models:
             InvalidRequestError: there is no such model, it is loaded already, or the server was
                 installed without support for embeddings.
         """
-        return self._client.request(load_embedding_call(model_name, params))
+        return self._client.send(load_embedding_call(model_name, params))
 
     def unload_embedding(self, *, timeout: TimeoutLike = None) -> None:
         """Unloads the embedding model.
@@ -230,7 +233,7 @@ class Models:
         Raises:
             ModelNotLoadedError: none is loaded.
         """
-        self._client.request(unload_call("/v1/model/embedding/unload", timeout))
+        self._client.send(unload_call("/v1/model/embedding/unload", timeout))
 
     def download(self, repo_id: str, **params: Unpack[DownloadParams]) -> str:
         """Makes the server download a repository of a hub, and waits until it is there.
@@ -247,7 +250,7 @@ class Models:
         Raises:
             InvalidRequestError: the download failed, in the server's words.
         """
-        return self._client.request(download_call(repo_id, params))
+        return self._client.send(download_call(repo_id, params))
 
 
 class AsyncModels:
@@ -258,15 +261,15 @@ class AsyncModels:
 
     async def list(self, *, timeout: TimeoutLike = None) -> Cards:
         """The models on the server; see `Models.list`."""
-        return await self._client.request(list_call("/v1/models", timeout))
+        return await self._client.send(list_call("/v1/models", timeout))
 
     async def get(self, *, timeout: TimeoutLike = None) -> ModelCard:
         """The loaded model; see `Models.get`."""
-        return await self._client.request(card_call("/v1/model", timeout))
+        return await self._client.send(card_call("/v1/model", timeout))
 
     async def props(self, *, timeout: TimeoutLike = None) -> ServerProps:
         """Slots, chat template and context length; see `Models.props`."""
-        return await self._client.request(props_call(timeout))
+        return await self._client.send(props_call(timeout))
 
     async def load(self, model_name: str, **params: Unpack[LoadParams]) -> LoadProgress:
         """Loads a model and waits until it can be used; see `Models.load`."""
@@ -281,30 +284,30 @@ class AsyncModels:
 
     async def unload(self, *, timeout: TimeoutLike = None) -> None:
         """Unloads the model at once; see `Models.unload`."""
-        await self._client.request(unload_call("/v1/model/unload", timeout))
+        await self._client.send(unload_call("/v1/model/unload", timeout))
 
     async def list_draft(self, *, timeout: TimeoutLike = None) -> Cards:
         """As `list`, for draft models."""
-        return await self._client.request(list_call("/v1/model/draft/list", timeout))
+        return await self._client.send(list_call("/v1/model/draft/list", timeout))
 
     async def list_embedding(self, *, timeout: TimeoutLike = None) -> Cards:
         """As `list`, for embedding models."""
-        return await self._client.request(list_call("/v1/model/embedding/list", timeout))
+        return await self._client.send(list_call("/v1/model/embedding/list", timeout))
 
     async def get_embedding(self, *, timeout: TimeoutLike = None) -> ModelCard:
         """The loaded embedding model; see `Models.get_embedding`."""
-        return await self._client.request(card_call("/v1/model/embedding", timeout))
+        return await self._client.send(card_call("/v1/model/embedding", timeout))
 
     async def load_embedding(
         self, model_name: str, **params: Unpack[LoadEmbeddingParams]
     ) -> LoadProgress:
         """Loads an embedding model beside the other one; see `Models.load_embedding`."""
-        return await self._client.request(load_embedding_call(model_name, params))
+        return await self._client.send(load_embedding_call(model_name, params))
 
     async def unload_embedding(self, *, timeout: TimeoutLike = None) -> None:
         """Unloads the embedding model; see `Models.unload_embedding`."""
-        await self._client.request(unload_call("/v1/model/embedding/unload", timeout))
+        await self._client.send(unload_call("/v1/model/embedding/unload", timeout))
 
     async def download(self, repo_id: str, **params: Unpack[DownloadParams]) -> str:
         """Makes the server download a repository; see `Models.download`."""
-        return await self._client.request(download_call(repo_id, params))
+        return await self._client.send(download_call(repo_id, params))

@@ -77,7 +77,7 @@ class Sampling:
         `selected_preset` is None when nothing is overridden. After a switch to overrides of
         one's own the server goes on naming the preset before: look at `overrides`.
         """
-        return self._client.request(_list_call(timeout))
+        return self._client.send(_list_call(timeout))
 
     def switch_override(
         self,
@@ -99,11 +99,11 @@ class Sampling:
             ValidationError: refused before sending.
             InvalidRequestError: there is no preset of that name.
         """
-        self._client.request(override_switch_call(preset, overrides, timeout))
+        self._client.send(override_switch_call(preset, overrides, timeout))
 
     def unload_override(self, *, timeout: TimeoutLike = None) -> None:
         """Takes all overrides out of force."""
-        self._client.request(_unload_call(timeout))
+        self._client.send(_unload_call(timeout))
 
 
 class AsyncSampling:
@@ -114,7 +114,7 @@ class AsyncSampling:
 
     async def list_overrides(self, *, timeout: TimeoutLike = None) -> SamplerOverrides:
         """The overrides in force; see `Sampling.list_overrides`."""
-        return await self._client.request(_list_call(timeout))
+        return await self._client.send(_list_call(timeout))
 
     async def switch_override(
         self,
@@ -124,8 +124,8 @@ class AsyncSampling:
         timeout: TimeoutLike = None,
     ) -> None:
         """Puts a preset or overrides in force; see `Sampling.switch_override`."""
-        await self._client.request(override_switch_call(preset, overrides, timeout))
+        await self._client.send(override_switch_call(preset, overrides, timeout))
 
     async def unload_override(self, *, timeout: TimeoutLike = None) -> None:
         """Takes all overrides out of force; see `Sampling.unload_override`."""
-        await self._client.request(_unload_call(timeout))
+        await self._client.send(_unload_call(timeout))

@@ -92,7 +92,7 @@ class Templates:
 
         "from_tokenizer_config" is the one that came with the model; it is not in the first list.
         """
-        return self._client.request(_list_call(timeout))
+        return self._client.send(_list_call(timeout))
 
     def switch(self, name: str, *, timeout: TimeoutLike = None) -> None:
         """Uses another template from now on, for everyone.
@@ -102,7 +102,7 @@ class Templates:
             InvalidRequestError: there is no template of that name (TabbyAPI answers 500).
             ModelNotLoadedError: no model is loaded.
         """
-        self._client.request(template_switch_call(name, timeout))
+        self._client.send(template_switch_call(name, timeout))
 
     def unload(self, *, timeout: TimeoutLike = None) -> None:
         """Uses no template from now on: chat is refused until another is switched to.
@@ -110,7 +110,7 @@ class Templates:
         Raises:
             ModelNotLoadedError: no model is loaded.
         """
-        self._client.request(_unload_call(timeout))
+        self._client.send(_unload_call(timeout))
 
 
 class AsyncTemplates:
@@ -121,12 +121,12 @@ class AsyncTemplates:
 
     async def list(self, *, timeout: TimeoutLike = None) -> Names:
         """The templates on the server; see `Templates.list`."""
-        return await self._client.request(_list_call(timeout))
+        return await self._client.send(_list_call(timeout))
 
     async def switch(self, name: str, *, timeout: TimeoutLike = None) -> None:
         """Uses another template; see `Templates.switch`."""
-        await self._client.request(template_switch_call(name, timeout))
+        await self._client.send(template_switch_call(name, timeout))
 
     async def unload(self, *, timeout: TimeoutLike = None) -> None:
         """Uses no template; see `Templates.unload`."""
-        await self._client.request(_unload_call(timeout))
+        await self._client.send(_unload_call(timeout))

@@ -43,6 +43,7 @@ def encode_call(text: TextOrMessages, params: Mapping[str, Any]) -> Call[list[in
         body=encode_body(text_or_messages(text, params)),
         decode=_ids,
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
     )
 
 
@@ -59,6 +60,7 @@ def decode_call(tokens: Iterable[int], params: Mapping[str, Any]) -> Call[str]:
         body=encode_body(body_of(fixed, params, DecodeParams)),
         decode=_text,
         timeout=params.get("timeout"),
+        headers=params.get("extra_headers"),
     )
 
 
@@ -84,7 +86,7 @@ class Tokens:
                 its API servers in its configuration.
             ModelNotLoadedError: no model is loaded.
         """
-        return self._client.request(encode_call(text, params))
+        return self._client.send(encode_call(text, params))
 
     def decode(self, tokens: Iterable[int], **params: Unpack[DecodeParams]) -> str:
         """The text of token ids.
@@ -93,7 +95,7 @@ class Tokens:
             ValidationError: not token ids.
             ModelNotLoadedError: no model is loaded.
         """
-        return self._client.request(decode_call(tokens, params))
+        return self._client.send(decode_call(tokens, params))
 
     def count(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> int:
         """How many tokens a text, or messages, are. Arguments and errors are those of `encode`."""
@@ -108,11 +110,11 @@ class AsyncTokens:
 
     async def encode(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> list[int]:
         """The token ids of a text, or of messages; see `Tokens.encode`."""
-        return await self._client.request(encode_call(text, params))
+        return await self._client.send(encode_call(text, params))
 
     async def decode(self, tokens: Iterable[int], **params: Unpack[DecodeParams]) -> str:
         """The text of token ids; see `Tokens.decode`."""
-        return await self._client.request(decode_call(tokens, params))
+        return await self._client.send(decode_call(tokens, params))
 
     async def count(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> int:
         """How many tokens a text, or messages, are; see `Tokens.count`."""

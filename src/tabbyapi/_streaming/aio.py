@@ -14,9 +14,8 @@ from typing import Any, Self, TypeVar
 
 from .._protocol.call import StreamCall
 from .._transport import fork
-from .._transport.base import AsyncByteStream
+from .._transport.base import AsyncByteStream, Request
 from ..errors import RequestError, StreamTimeout
-from ..types.options import Limits, Timeout
 from .base import BaseStream
 
 __all__ = ["AsyncStream"]
@@ -34,11 +33,10 @@ class AsyncStream(BaseStream[C, R]):
     def __init__(
         self,
         call: StreamCall[C, R],
-        timeout: Timeout,
+        request: Request,
         connect: Callable[[], Awaitable[tuple[AsyncByteStream | None, R | None]]],
-        max_event: int = Limits().event,
     ) -> None:
-        super().__init__(call, timeout, call.decoder(), max_event)
+        super().__init__(call, request, call.decoder())
         self._connect: Callable[[], Awaitable[tuple[AsyncByteStream | None, R | None]]] | None = (
             connect
         )
@@ -53,11 +51,12 @@ class AsyncStream(BaseStream[C, R]):
             raise self._closed_error()
         connect, self._connect = self._connect, None
         if connect is not None:
+            loop = self._loop = asyncio.get_running_loop()
+            self._started = loop.time()
             self._source, whole = await connect()
             if whole is not None:
                 self._plain(whole)
-            loop = self._loop = asyncio.get_running_loop()
-            self._last_data = self._started = loop.time()
+            self._last_data = loop.time()
             self._watch()
         return self
 

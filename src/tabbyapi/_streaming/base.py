@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from .._protocol.call import StreamCall
 from .._protocol.stream import StreamDecoder
 from .._transport import fork
+from .._transport.base import Request
 from ..errors import (
     RequestError,
     StreamClosedError,
@@ -19,7 +20,6 @@ from ..errors import (
     StreamInterruptedError,
     StreamTimeout,
 )
-from ..types.options import Timeout
 
 __all__ = ["BaseStream"]
 
@@ -35,15 +35,14 @@ class BaseStream(Generic[C, R]):
     def __init__(
         self,
         call: StreamCall[C, R],
-        timeout: Timeout,
+        request: Request,
         decoder: StreamDecoder[C, R],
-        max_event: int,
     ) -> None:
         self._call = call
         self._decoder = decoder
-        decoder.max_event = max_event
-        self._idle = timeout.idle
-        self._total = timeout.total
+        decoder.max_event = request.limits.event
+        self._idle = request.timeout.idle
+        self._total = request.timeout.total
         self._batch: Iterator[C] = iter(())
         self._chunks: list[C] = []  # the batch being delivered
         self._settled = 0  # of them, taken into what follows

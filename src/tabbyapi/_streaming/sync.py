@@ -14,9 +14,8 @@ from typing import Self, TypeVar
 
 from .._protocol.call import StreamCall
 from .._transport import fork
-from .._transport.base import ByteStream
+from .._transport.base import ByteStream, Request
 from ..errors import RequestError, RequestTimeout, StreamTimeout
-from ..types.options import Limits, Timeout
 from .base import BaseStream
 
 __all__ = ["Stream"]
@@ -36,16 +35,14 @@ class Stream(BaseStream[C, R]):
     def __init__(
         self,
         call: StreamCall[C, R],
-        timeout: Timeout,
+        request: Request,
         source: ByteStream | None,
         whole: R | None = None,
-        max_event: int = Limits().event,
     ) -> None:
-        super().__init__(call, timeout, call.decoder(), max_event)
+        super().__init__(call, request, call.decoder())
         self._source = source
-        now = time.monotonic()
-        self._last_data = now
-        self._deadline = None if self._total is None else now + self._total
+        self._last_data = time.monotonic()
+        self._deadline = request.deadline
         if whole is not None:
             self._plain(whole)
 

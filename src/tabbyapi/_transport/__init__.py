@@ -1,6 +1,5 @@
-"""The only rooms with sockets: `sync` and `aio` over connections of their own, `managed` and
-`managed_aio` over urllib3 and aiohttp, for proxies and for what is handed in. Each is imported on
-first use.
+"""HTTP/1.1 over sockets: the only modules that open any. Each twin is imported on first use.
 
-May import protocol/, types/ and errors.py.
+`http1`, `proxy` and `connect` are without I/O and shared; `sync*` and `connection` block, `aio*`
+are their twins for asyncio. May import _protocol/, types/ and errors.py.
 """

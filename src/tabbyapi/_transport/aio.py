@@ -1,157 +1,169 @@
-"""Asyncio transport over connections of its own. Safe from many tasks of one event loop.
+"""Asyncio transport over sockets. Safe from many tasks, and from several event loops.
 
-The loop makes and secures connections; what goes over them is HTTP of `http1`.
+Each event loop has a pool of its own: a connection belongs to the loop that made it. As with the
+blocking twin, an idle connection that proves dead is replaced once, outside the retry policy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
+import threading
+import time
+import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
-from .aio_connection import AsyncWire, BufferedWire
-from .base import PROBING, address_of, is_loopback, read_body_async, smallest
-from .errors import (
-    broken_answer,
-    cannot_connect,
-    is_over,
-    no_answer,
-    no_answer_in_time,
-    words,
-)
-from .http1 import AnswerReader, HTTPError, RequestHeads
-from .pool import Idle
-from .request import Answer, Request
-
-if TYPE_CHECKING:
-    from .tls import Securing
+from .aio_connect import connect
+from .aio_connection import AsyncConnection, BufferedConnection
+from .base import Answer, Request, read_body_async, smallest, time_left
+from .connect import Route
+from .errors import broken_answer, is_over, is_stale, no_answer, no_answer_in_time
+from .http1 import AnswerReader, HTTPError
+from .pool import Pool
+from .proxy import ProxyError, refusal
 
 __all__ = ["AsyncSocketTransport"]
 
 _BUFFER = 2**16  # larger reads fall out of the processor's caches
-_STAGGER = 0.25  # seconds after which the next address of a host is tried beside the last
+
+
+class _LoopPool:
+    """The idle connections of one event loop, and how it makes new ones."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, route: Route) -> None:
+        self.loop = weakref.ref(loop)
+        self.pool: Pool[AsyncConnection] = Pool()
+        self.make: Callable[[], AsyncConnection]
+        plain = route.tls is None and route.proxy_tls is None
+        if plain and isinstance(loop, asyncio.SelectorEventLoop):
+            self.make = partial(BufferedConnection, loop, memoryview(bytearray(_BUFFER)))
+        else:
+            self.make = partial(AsyncConnection, loop)
 
 
 class AsyncSocketTransport:
     """`AsyncTransport` over connections of its own."""
 
-    def __init__(self, base_url: str) -> None:
-        self._host, self._port = address_of(base_url)
-        self._heads = RequestHeads(base_url)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._idle: Idle[AsyncWire] = Idle()
-        self._make: Callable[[], AsyncWire]  # a connection of this loop
-        self._securing: Securing | None = None
-        if base_url.startswith("https:"):
-            from .tls import Securing
-
-            self._securing = Securing(self._host)
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._lock = threading.Lock()  # of the pools
+        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPool] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._last: _LoopPool | None = None  # the one used last; a look-up costs more
 
     async def send(self, request: Request) -> Answer:
-        loop = asyncio.get_running_loop()
-        total = request.timeout.total
-        until = None if total is None else loop.time() + total
         stream = await self.open(request)
-        wait = smallest(request.read_timeout, None if until is None else until - loop.time())
+        wait = smallest(request.read_timeout, time_left(request))
         try:
             body = await stream.whole(wait)
         except TimeoutError:
-            limit = smallest(total, request.read_timeout)
-            raise no_answer_in_time(request, limit, "the answer was not complete") from None
+            limit = smallest(request.timeout.total, request.read_timeout)
+            raise no_answer_in_time(
+                request, limit, "the answer was not complete", via=self._route.via
+            ) from None
         return Answer(stream.status, stream.headers, body)
 
     async def open(self, request: Request) -> AsyncSocketStream:
-        limit = smallest(request.read_timeout, request.timeout.total)
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # that of before has ended, and its connections with it
-            self._loop, self._idle = loop, Idle()
-            self._make = self._maker(loop)
-        wire, left = self._idle.take(), limit
-        if wire is None:
-            started = loop.time()
-            wire = await self._connected(request, limit)
-            if limit is not None:
-                left = max(limit - (loop.time() - started), 0.0)
-        try:
-            reader = await wire.ask(
-                self._heads.of(request), request.body, request.limits.header, left
-            )
-        except BaseException as error:
-            wire.close()
-            raise no_answer(request, limit, error, answered=wire.answered) from None
-        return AsyncSocketStream(request, reader, wire, self._idle)
+        limit = smallest(request.read_timeout, time_left(request))
+        deadline = None if limit is None else time.monotonic() + limit
+        here = self._of_loop()
+        connection = here.pool.take()
+        reused = connection is not None
+        while True:
+            left = limit
+            if connection is None:
+                connection = await self._connect(here, request, limit)
+                if deadline is not None:
+                    left = max(deadline - time.monotonic(), 0.0)
+            try:
+                reader = await connection.ask(
+                    self._route.heads.of(request), request.body, request.limits.header, left
+                )
+                break
+            except BaseException as error:
+                connection.close()
+                if reused and request.repeatable and is_stale(error) and not connection.answered:
+                    connection, reused = None, False
+                    continue
+                shown = smallest(request.read_timeout, request.timeout.total)
+                raise no_answer(
+                    request, shown, error, answered=connection.answered, via=self._route.via
+                ) from None
+        if reader.status == 407 and self._route.via:
+            connection.close()
+            raise self._route.cannot_connect(refusal(407))
+        return AsyncSocketStream(request, reader, connection, here.pool, self._route.via)
 
     async def close(self) -> None:
-        self._idle.close()
+        """Close the idle connections of all loops."""
+        here = asyncio.get_running_loop()
+        with self._lock:
+            pools = [*self._pools.items()]
+        for loop, of_loop in pools:
+            if loop is here:
+                of_loop.pool.close()
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(of_loop.pool.close)
 
-    def _maker(self, loop: asyncio.AbstractEventLoop) -> Callable[[], AsyncWire]:
-        if self._securing is None and isinstance(loop, asyncio.SelectorEventLoop):
-            return partial(BufferedWire, loop, memoryview(bytearray(_BUFFER)))
-        return partial(AsyncWire, loop)
-
-    async def _connected(self, request: Request, limit: float | None) -> AsyncWire:
-        connect = request.timeout.connect
-        try:
-            async with asyncio.timeout(smallest(connect, limit)):
-                return await self._connect()
-        except OSError as error:  # TimeoutError is one
-            raise cannot_connect(request.url, words(error)) from None
-
-    async def _connect(self) -> AsyncWire:
+    def _of_loop(self) -> _LoopPool:
         loop = asyncio.get_running_loop()
-        secure: dict[str, Any] = {}
-        if self._securing is not None:
-            secure = {"ssl": self._securing.context, "server_hostname": self._securing.name}
-        if _has_one_address(self._host):
-            transport, wire = await loop.create_connection(
-                self._make, self._host, self._port, **secure
-            )
-        else:
-            from aiohappyeyeballs import start_connection
+        last = self._last
+        if last is not None and last.loop() is loop:
+            return last
+        with self._lock:
+            found = self._pools.get(loop)
+            if found is None:
+                found = self._pools[loop] = _LoopPool(loop, self._route)
+        self._last = found
+        return found
 
-            infos = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            sock = await start_connection(infos, happy_eyeballs_delay=_STAGGER, loop=loop)
-            transport, wire = await loop.create_connection(self._make, sock=sock, **secure)
-        sock = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # it has closed already: the request will tell
-            for option in PROBING:
-                sock.setsockopt(*option)
-        return wire
+    async def _connect(
+        self, here: _LoopPool, request: Request, limit: float | None
+    ) -> AsyncConnection:
+        try:
+            async with asyncio.timeout(smallest(request.timeout.connect, limit)):
+                return await connect(self._route, here.make)
+        except (OSError, ProxyError) as error:  # TimeoutError is an OSError
+            failure = self._route.cannot_connect(error)
+        raise failure
 
 
 class AsyncSocketStream:
     """The body of an answer. `read` returns whatever is there, as soon as something is."""
 
-    __slots__ = ("_idle", "_reader", "_request", "_wire", "headers", "status")
+    __slots__ = ("_connection", "_pool", "_reader", "_request", "_via", "headers", "status")
 
     def __init__(
-        self, request: Request, reader: AnswerReader, wire: AsyncWire, idle: Idle[AsyncWire]
+        self,
+        request: Request,
+        reader: AnswerReader,
+        connection: AsyncConnection,
+        pool: Pool[AsyncConnection],
+        via: str = "",
     ) -> None:
         self._request = request
         self._reader = reader
-        self._wire: AsyncWire | None = wire  # None once it was given back or closed
-        self._idle = idle
+        self._connection: AsyncConnection | None = connection  # None: given back, or closed
+        self._pool = pool
+        self._via = via
         self.status = reader.status
         self.headers: Mapping[str, str] = reader.headers
 
     async def read(self) -> bytes:
-        wire, reader = self._wire, self._reader
-        if wire is None:
+        connection, reader = self._connection, self._reader
+        if connection is None:
             return b""
         try:
-            while not (data := wire.taken()) and not reader.done:
-                await wire.arrival()
-                if self._wire is None:  # closed meanwhile
-                    return wire.taken()
+            while not (data := connection.taken()) and not reader.done:
+                await connection.arrival()
+                if self._connection is None:  # closed meanwhile
+                    return connection.taken()
         except (HTTPError, OSError) as error:
             if is_over(error):  # see `whole`
                 raise
-            raise broken_answer(self._request, error) from None
+            raise broken_answer(self._request, error, via=self._via) from None
         if reader.done:
             self._release()
         return data
@@ -163,10 +175,10 @@ class AsyncSocketStream:
             TimeoutError: it was not complete in time.
             RequestError: the connection broke, or the body is longer than `limits.body`.
         """
-        wire = self._wire
+        connection = self._connection
         timer = None
-        if wire is not None and timeout is not None and not self._reader.done:
-            timer = wire.expire_in(timeout)
+        if connection is not None and timeout is not None and not self._reader.done:
+            timer = connection.expire_in(timeout)
         try:
             return await read_body_async(self, self._request)
         except BaseException:
@@ -177,11 +189,11 @@ class AsyncSocketStream:
                 timer.cancel()
 
     async def finish(self) -> None:
-        # The end of the body comes right behind [DONE]; nobody should wait for it long.
-        wire = self._wire
-        if wire is None:
+        # The end of the body comes right behind [DONE]; it is not waited for long.
+        connection = self._connection
+        if connection is None:
             return
-        timer = wire.expire_in(0.25)
+        timer = connection.expire_in(0.25)
         try:
             if await self.read():
                 self.close()
@@ -191,25 +203,14 @@ class AsyncSocketStream:
             timer.cancel()
 
     def close(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _release(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            if wire.leave():
-                self._idle.put(wire)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if connection.leave():
+                self._pool.put(connection)
             else:
-                wire.close()
-
-
-def _has_one_address(host: str) -> bool:
-    """Whether a host needs no race among its addresses."""
-    if is_loopback(host):
-        return True
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+                connection.close()

@@ -1,4 +1,11 @@
-"""A connection of asyncio: what is received is taken out of its framing where it arrives.
+"""A connection of asyncio: what is received is parsed where it arrives.
+
+Theory of operation. The event loop calls in (`data_received`, `connection_lost`, ...), a stream's
+task calls from the other side (`ask`, `taken`, `arrival`). Bytes of the body wait in `_pieces`; a
+task that finds none awaits `arrival`, one future at a time. The connection is lost (`_lost`) once
+it has ended, failed or was closed here, and never comes back; `_failed` then holds the error for
+the reader, if there is one. Pieces that came before a failure are taken first. While more than
+`_HIGH` bytes wait, the loop does not read on.
 
 Cost of a read: one call from the loop, and one wake of the task that waits for it.
 """
@@ -8,15 +15,15 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from .http1 import AnswerReader, CutOffError, HTTPError, State
+from .http1 import AnswerReader, CutOffError, HTTPError, MaskedBytes, State
 
-__all__ = ["AsyncWire", "BufferedWire"]
+__all__ = ["AsyncConnection", "BufferedConnection"]
 
 _HIGH = 2**18  # bytes that may wait to be read before the server is made to wait
 _PIECE = 2**18  # of a long request, sent at once
 
 
-class AsyncWire(asyncio.Protocol):
+class AsyncConnection(asyncio.Protocol):
     """Carries one exchange after another.
 
     Attributes:
@@ -62,7 +69,7 @@ class AsyncWire(asyncio.Protocol):
         return not self._lost
 
     async def ask(
-        self, head: bytes, body: bytes | None, limit: int, timeout: float | None
+        self, head: MaskedBytes, body: bytes | None, limit: int, timeout: float | None
     ) -> AnswerReader:
         """Sends a request, or as much of it as the server wants, and awaits the answer's head.
 
@@ -115,7 +122,7 @@ class AsyncWire(asyncio.Protocol):
         return data
 
     def expire_in(self, seconds: float) -> asyncio.TimerHandle:
-        """Whoever waits after so many seconds gets a `TimeoutError`, unless this is cancelled."""
+        """Fail with a `TimeoutError` after so many seconds, unless this timer is cancelled."""
         return self._loop.call_later(seconds, self._expire)
 
     def leave(self) -> bool:
@@ -138,7 +145,7 @@ class AsyncWire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         reader = self._reader
         if reader is None:  # nobody has asked
             self.close()
@@ -225,8 +232,8 @@ class AsyncWire(asyncio.Protocol):
         self.resume_writing()
 
 
-class BufferedWire(AsyncWire, asyncio.BufferedProtocol):
-    """A wire of asyncio's own selector loops, which receive into a buffer of all connections.
+class BufferedConnection(AsyncConnection, asyncio.BufferedProtocol):
+    """A connection of asyncio's own selector loops, which receive into a buffer of all connections.
 
     Otherwise they make one of 256 KiB for each read, and shrink it: three calls of the system.
 
@@ -244,4 +251,4 @@ class BufferedWire(AsyncWire, asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(self._buffer[:nbytes]))
+        self.data_received(self._buffer[:nbytes])

@@ -1,38 +1,75 @@
-"""What a transport is: three verbs, and the facts both twins share."""
+"""What a transport is: three verbs (send, open, close), and the facts both twins share."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+import msgspec
+
+from .._protocol.headers import Headers
 from ..errors import RequestError
+from ..types.options import Limits, Timeout
 from .errors import no_answer_in_time
-from .request import Answer, Request
 
 __all__ = [
     "IDLE_EXPIRY",
     "PROBING",
+    "Answer",
     "AsyncByteStream",
     "AsyncTransport",
     "ByteStream",
+    "Request",
     "Transport",
     "address_of",
+    "begun",
     "check_size",
-    "deadline_of",
     "is_event_stream",
-    "is_loopback",
-    "proxy_for",
     "read_body",
     "read_body_async",
     "sent_whole",
     "smallest",
+    "time_left",
 ]
 
 IDLE_EXPIRY = 4.0
 """Seconds a connection is kept for reuse: TabbyAPI closes idle ones after 5."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What is sent: one try of a call.
+
+    Attributes:
+        method, url: e.g. "POST" and "http://localhost:5000/v1/chat/completions".
+        headers: by name in any case; the values of keys are not shown.
+        body: JSON text, or None.
+        timeout: the call's limits, in seconds.
+        read_timeout: longest silence, in seconds; None = any.
+        limits: how large the answer may be.
+        deadline: when the whole call must be over, by `time.monotonic()`; None = never.
+        repeatable: whether it may be sent again when its connection proves dead.
+    """
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes | None
+    timeout: Timeout
+    read_timeout: float | None
+    limits: Limits = Limits()
+    deadline: float | None = None
+    repeatable: bool = True
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A complete answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class ByteStream(Protocol):
@@ -59,14 +96,21 @@ class ByteStream(Protocol):
         ...
 
 
+@runtime_checkable
 class Transport(Protocol):
     """Sends requests. Errors are `ConnectError`, `RequestTimeout` and `RequestError`."""
 
-    def send(self, request: Request) -> Answer: ...
+    def send(self, request: Request) -> Answer:
+        """Send a request and read the whole answer."""
+        ...
 
-    def open(self, request: Request) -> ByteStream: ...
+    def open(self, request: Request) -> ByteStream:
+        """Send a request and read the head of the answer."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close idle connections."""
+        ...
 
 
 class AsyncByteStream(Protocol):
@@ -82,6 +126,7 @@ class AsyncByteStream(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class AsyncTransport(Protocol):
     """`Transport`, awaited."""
 
@@ -97,19 +142,26 @@ def is_event_stream(status: int, headers: Mapping[str, str]) -> bool:
     return status == 200 and headers.get("content-type", "").startswith("text/event-stream")
 
 
-def deadline_of(request: Request) -> float | None:
-    """When the whole call must be over, by the monotonic clock; None = never."""
-    total = request.timeout.total
-    return None if total is None else time.monotonic() + total
-
-
 def smallest(*limits: float | None) -> float | None:
     """The shortest of some limits, of which None is none."""
     given = [limit for limit in limits if limit is not None]
     return min(given) if given else None
 
 
-def read_body(stream: ByteStream, request: Request, deadline: float | None) -> bytes:
+def begun(request: Request) -> Request:
+    """The request with its deadline counted from now."""
+    total = request.timeout.total
+    if total is None:
+        return request
+    return msgspec.structs.replace(request, deadline=time.monotonic() + total)
+
+
+def time_left(request: Request) -> float | None:
+    """Seconds until the call's deadline, at least 0; None if there is none."""
+    return None if request.deadline is None else max(request.deadline - time.monotonic(), 0.0)
+
+
+def read_body(stream: ByteStream, request: Request) -> bytes:
     """The body up to its end.
 
     Raises:
@@ -118,15 +170,11 @@ def read_body(stream: ByteStream, request: Request, deadline: float | None) -> b
     """
     pieces: list[bytes] = []
     size = 0
-    wait = request.read_timeout
     while True:
-        if deadline is not None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                total = request.timeout.total
-                raise no_answer_in_time(request, total, "the answer was not complete")
-            wait = smallest(left, request.read_timeout)
-        piece = stream.read(wait)
+        left = time_left(request)
+        if left == 0:
+            raise no_answer_in_time(request, request.timeout.total, "the answer was not complete")
+        piece = stream.read(smallest(left, request.read_timeout))
         if not piece:
             return b"".join(pieces)
         pieces.append(piece)
@@ -140,10 +188,9 @@ def sent_whole(transport: Transport, request: Request) -> Answer:
     Raises:
         RequestTimeout, RequestError: as `read_body`.
     """
-    deadline = deadline_of(request)
     stream = transport.open(request)
     try:
-        body = read_body(stream, request, deadline)
+        body = read_body(stream, request)
     except BaseException:
         stream.close()
         raise
@@ -179,12 +226,6 @@ silent for ever, and this tells the two apart, within two minutes where the syst
 """
 
 
-def is_loopback(host: str | None) -> bool:
-    """Whether a host name means this machine."""
-    host = (host or "").lower().rstrip(".")
-    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
-
-
 def address_of(url: str) -> tuple[str, int]:
     """Host and port of a server's root. The zone of an address is written as systems want it."""
     parts = urlsplit(url)
@@ -192,22 +233,8 @@ def address_of(url: str) -> tuple[str, int]:
     return host, parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for this address; never one for loopback."""
-    parts = urlsplit(url)
-    if is_loopback(parts.hostname):
-        return None
-    from urllib.request import getproxies, proxy_bypass  # slow to import, and mostly not needed
-
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or (parts.hostname and proxy_bypass(parts.hostname)):
-        return None
-    return proxy
-
-
 def check_size(size: int, request: Request) -> None:
-    """Sees that a body is not larger than it may be.
+    """Refuse a body that is larger than it may be.
 
     Raises:
         RequestError: it is.

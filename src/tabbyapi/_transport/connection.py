@@ -1,7 +1,12 @@
-"""The socket of a blocking connection: bytes out and in, each with a time by which it must be done.
+"""The socket of a blocking connection: bytes out and in, each with a deadline.
 
-A long request is watched while it is sent: a server may refuse it before it has taken it whole,
-and close. Whoever goes on sending then loses the answer to a reset.
+Theory of operation. One caller at a time uses a connection; only `close` may come from another
+thread. It shuts the socket down for reading, which wakes a blocked reader, and closes the
+descriptor under the lock that a read holds: a descriptor that is closed while it is read from may
+already be another file's.
+
+A long request is watched while it is sent: a server may refuse it early and close the connection.
+Sending on would turn its answer into a reset.
 """
 
 from __future__ import annotations
@@ -14,14 +19,14 @@ import socket
 import threading
 import time
 
-__all__ = ["Wire", "left_of"]
+__all__ = ["Connection", "left_of"]
 
 _BUFFER = 65_536
 _LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE)  # the last is macOS's word for it
 _BLANK = b"\r\n\r\n"
 
 
-class Wire:
+class Connection:
     """A socket, for one exchange after another.
 
     Args:

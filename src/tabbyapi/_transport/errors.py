@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-from ..errors import ConnectError, RequestError, RequestTimeout
+from ..errors import RequestError, RequestTimeout
 from .http1 import CutOffError, HTTPError
-from .request import Request
+
+if TYPE_CHECKING:
+    from .base import Request
 
 __all__ = [
     "broken_answer",
-    "cannot_connect",
+    "certificate_advice",
     "is_over",
-    "lost_connection",
+    "is_stale",
     "no_answer",
     "no_answer_in_time",
     "words",
 ]
-
-_NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
 def words(error: BaseException) -> str:
@@ -34,65 +33,70 @@ def words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no connection in time"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    if "Connect call failed" in text:  # asyncio's; of several addresses, all with their numbers
-        number = getattr(error, "errno", None)
-        if number is None and (found := _NUMBER.search(text)):
-            number = int(found[1])
-        text = "connection refused" if number is None else os.strerror(number)
+    if "Connect call failed" in text and isinstance(error, OSError) and error.errno:  # asyncio's
+        text = os.strerror(error.errno)
     if isinstance(error, OSError):
         return text[:1].lower() + text[1:] or type(error).__name__
     return text.split(": ", 1)[-1] if " object at 0x" in text else text or type(error).__name__
 
 
 def is_over(error: BaseException) -> bool:
-    """Whether the time that was given is over; what the system gave up has a number."""
+    """True for a timeout of our own; one of the operating system has an errno."""
     return isinstance(error, TimeoutError) and error.errno is None
 
 
-def cannot_connect(url: str, reason: str) -> ConnectError:
-    parts = urlsplit(url)
-    address = f"{parts.scheme}://{parts.netloc}"
-    return ConnectError(
-        f"cannot connect to {address}: {reason}. Is TabbyAPI running there? Check base_url (or "
-        "TABBY_API_ENDPOINT), or start a server on this machine with 'tabbyapi serve'"
+def certificate_advice(error: BaseException) -> str:
+    """What to do about a certificate that is not trusted; "" for any other error."""
+    if not getattr(error, "verify_message", None):
+        return ""
+    return (
+        "Trust it with verify='path/to/certificate.pem' (or SSL_CERT_FILE), or connect by the name "
+        "that it was made for; verify=False trusts any certificate"
     )
 
 
-def no_answer_in_time(request: Request, seconds: float | None, what: str) -> RequestTimeout:
+def no_answer_in_time(
+    request: Request, seconds: float | None, what: str, *, via: str = ""
+) -> RequestTimeout:
+    """The error of a time that is over. `via`: the proxy in words, as in all of these."""
     limit = "in time" if seconds is None else f"within {seconds:g} s"
     return RequestTimeout(
-        f"{request.method} {request.url}: {what} {limit}; raise timeout=... if the server "
+        f"{request.method} {request.url}{via}: {what} {limit}; raise timeout=... if the server "
         "needs longer"
     )
 
 
-def lost_connection(request: Request, reason: str, *, answered: bool) -> RequestError:
-    when = "in the middle of the answer" if answered else "before any answer came"
-    return RequestError(
-        f"{request.method} {request.url}: the connection was lost {when} ({reason})",
-        answered=answered,
-    )
-
-
 def no_answer(
-    request: Request, limit: float | None, error: BaseException, *, answered: bool
+    request: Request,
+    limit: float | None,
+    error: BaseException,
+    *,
+    answered: bool,
+    via: str = "",
 ) -> BaseException:
     """What a failure before the answer's head is to the caller. `limit`: seconds it had."""
     if is_over(error):
-        return no_answer_in_time(request, limit, "no answer came")
+        return no_answer_in_time(request, limit, "no answer came", via=via)
     if isinstance(error, HTTPError | OSError):
-        return broken_answer(request, error, answered=answered)
+        return broken_answer(request, error, answered=answered, via=via)
     return error
 
 
 def broken_answer(
-    request: Request, error: HTTPError | OSError, *, answered: bool = True
+    request: Request, error: HTTPError | OSError, *, answered: bool = True, via: str = ""
 ) -> RequestError:
     """What a failure of the connection, or of what came over it, is to the caller."""
+    where = f"{request.method} {request.url}{via}"
     if isinstance(error, OSError | CutOffError):
-        return lost_connection(request, words(error), answered=answered)
+        when = "in the middle of the answer" if answered else "before any answer came"
+        said = f"{where}: the connection was lost {when} ({words(error)})"
+        return RequestError(said, answered=answered)
     return RequestError(
-        f"{request.method} {request.url}: the answer is not valid HTTP ({error}). Is this really "
-        "a TabbyAPI server?",
+        f"{where}: the answer is not valid HTTP ({error}). Is this really a TabbyAPI server?",
         answered=True,
     )
+
+
+def is_stale(error: BaseException) -> bool:
+    """Whether a connection proved dead: it ended or broke, and no time was over."""
+    return isinstance(error, CutOffError | OSError) and not is_over(error)

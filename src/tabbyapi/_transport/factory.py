@@ -1,5 +1,6 @@
-"""Which transport a client gets: one over connections of its own, unless something speaks for
-another. Each is imported when it is chosen.
+"""Which transport a client gets: its own over sockets, or the one it is given.
+
+Each is imported when it is chosen.
 """
 
 from __future__ import annotations
@@ -7,65 +8,73 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ValidationError
-from .base import proxy_for
 
 if TYPE_CHECKING:
     from .base import AsyncTransport, Transport
+    from .connect import Route
 
 __all__ = ["async_transport_for", "transport_for"]
 
 
-def transport_for(base_url: str, given: Any) -> Transport:
+def transport_for(base_url: str, given: object | None, **connection: Any) -> Transport:
     """The transport to a server.
 
     Args:
         base_url: its root.
-        given: None, a `urllib3.PoolManager`, or an object with the three verbs of `Transport`.
+        given: None, or a `Transport`.
+        connection: arguments of `Route`, for connections of its own.
 
     Raises:
-        ValidationError: it is none of these.
+        ValidationError: an argument that cannot be used.
     """
-    if _is_transport(given):
-        transport: Transport = given
-        return transport
-    proxy = proxy_for(base_url) if given is None else None
-    if given is None and proxy is None:
-        from .sync import SocketTransport
+    if given is not None:
+        from .base import Transport
 
-        return SocketTransport(base_url)
-    from .managed import ManagedTransport
+        _check(given, Transport, connection)
+        return given  # type: ignore[return-value]
+    from .sync import SocketTransport
 
-    if proxy is not None:
-        return ManagedTransport.through(proxy)
-    if not hasattr(given, "connection_from_url"):
-        raise _neither(given, "urllib3.PoolManager")
-    return ManagedTransport(given)
+    return SocketTransport(_route(base_url, connection))
 
 
-def async_transport_for(base_url: str, given: Any) -> AsyncTransport:
-    """`transport_for`, for asyncio; `given` may be an `aiohttp.ClientSession`."""
-    if _is_transport(given):
-        transport: AsyncTransport = given
-        return transport
-    proxy = proxy_for(base_url)
-    if given is None and proxy is None:
-        from .aio import AsyncSocketTransport
+def async_transport_for(base_url: str, given: object | None, **connection: Any) -> AsyncTransport:
+    """`transport_for`, for asyncio."""
+    if given is not None:
+        from .base import AsyncTransport
 
-        return AsyncSocketTransport(base_url)
-    from .managed_aio import AsyncManagedTransport
+        _check(given, AsyncTransport, connection)
+        return given  # type: ignore[return-value]
+    from .aio import AsyncSocketTransport
 
-    if given is not None and not hasattr(given, "request"):
-        raise _neither(given, "aiohttp.ClientSession")
-    return AsyncManagedTransport(given, proxy=proxy)
+    return AsyncSocketTransport(_route(base_url, connection))
 
 
-def _is_transport(given: Any) -> bool:
-    return hasattr(given, "send") and hasattr(given, "open")
+def _route(base_url: str, connection: dict[str, Any]) -> Route:
+    from .connect import Route
+
+    return Route(base_url, **connection)
 
 
-def _neither(given: object, expected: str) -> ValidationError:
-    return ValidationError(
-        f"http_client must be a {expected} or have send, open and close, not "
-        f"{type(given).__name__}",
-        field="http_client",
-    )
+def _check(given: object, kind: Any, connection: dict[str, Any]) -> None:
+    """Refuse what has not the three verbs, and options that it would not heed."""
+    from inspect import iscoroutinefunction
+
+    waits = kind.__name__.startswith("Async")
+    if (
+        not isinstance(given, kind)
+        or isinstance(given, type)
+        or iscoroutinefunction(given.send) is not waits
+    ):
+        raise ValidationError(
+            f"transport must be {'an AsyncTransport' if waits else 'a Transport'} (see "
+            f"tabbyapi.testing), an object with {'async ' if waits else ''}send, open and close, "
+            f"not {given!r}",
+            field="transport",
+        )
+    for name, value in connection.items():
+        if value is not None and value is not True:
+            raise ValidationError(
+                f"{name} has no effect beside transport=, which makes connections of its own; set "
+                "it up there",
+                field=name,
+            )

@@ -16,7 +16,6 @@ HTTP/2.0), heads of any size. They are refused here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,9 +24,18 @@ from httptools.parser.errors import HttpParserError
 from httptools.parser.parser import HttpResponseParser
 
 if TYPE_CHECKING:
-    from .request import Request
+    from .._protocol.headers import Headers
+    from .base import Request
 
-__all__ = ["AnswerReader", "CutOffError", "HTTPError", "RequestHeads", "State"]
+__all__ = [
+    "AnswerReader",
+    "CutOffError",
+    "HTTPError",
+    "MaskedBytes",
+    "RequestHeads",
+    "State",
+    "authority",
+]
 
 _LINES = 100  # of a head; and as many interim answers
 _OVERHEAD = 2 * 65_536  # bytes of framing (extensions, trailers) in a row without any content
@@ -234,16 +242,26 @@ class AnswerReader:
 
 
 class RequestHeads:
-    """The heads of requests to one server."""
+    """The heads of requests to one server.
 
-    def __init__(self, base_url: str) -> None:
+    Args:
+        base_url: its root.
+        proxy_login: of a proxy that is asked for whole addresses; "" if it wants none, None if
+            there is no such proxy.
+    """
+
+    def __init__(self, base_url: str, proxy_login: str | None = None) -> None:
         parts = urlsplit(base_url)
-        self._prefix = len(base_url) - len(parts.path)
-        self._host = _authority(parts.hostname or "", parts.port, parts.scheme)
-        # A client has one dict of headers for each class of route, and asks with it again.
-        self._kept: dict[int, tuple[Mapping[str, str], str]] = {}
+        self._prefix = 0 if proxy_login is not None else len(base_url) - len(parts.path)
+        self._login = f"Proxy-Authorization: {proxy_login}\r\n" if proxy_login else ""
+        default = 443 if parts.scheme == "https" else 80
+        port = None if parts.port == default else parts.port
+        self._host = authority(parts.hostname or "", port)
+        # A client has one set of headers for each class of route, and asks with it again.
+        self._kept: dict[int, tuple[Headers, str]] = {}
 
-    def of(self, request: Request) -> bytes:
+    def of(self, request: Request) -> MaskedBytes:
+        """The head of a request. It holds the key, and shows it nowhere."""
         headers = request.headers
         kept = self._kept.get(id(headers))
         if kept is None or kept[0] is not headers:
@@ -252,22 +270,34 @@ class RequestHeads:
             kept = self._kept[id(headers)] = headers, self._lines(headers)
         size = "" if request.body is None else f"Content-Length: {len(request.body)}\r\n"
         path = request.url[self._prefix :]
-        return f"{request.method} {path} HTTP/1.1\r\n{kept[1]}{size}\r\n".encode()
+        return MaskedBytes(f"{request.method} {path} HTTP/1.1\r\n{kept[1]}{size}\r\n".encode())
 
-    def _lines(self, headers: Mapping[str, str]) -> str:
-        named = {name.lower() for name in headers}
+    def _lines(self, headers: Headers) -> str:
         lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-        if "accept-encoding" not in named:
+        if "accept-encoding" not in headers:
             lines.insert(0, "Accept-Encoding: identity\r\n")
-        if "host" not in named:
+        if "host" not in headers:
             lines.insert(0, f"Host: {self._host}\r\n")
-        return "".join(lines)
+        return "".join([*lines, self._login])
 
 
-def _authority(host: str, port: int | None, scheme: str) -> str:
-    """A server's name as the Host header has it."""
+class MaskedBytes(bytes):
+    """Bytes that hold a key or a login: error reporters show the repr of local variables."""
+
+    __slots__ = ()
+
+    def joined(self, body: bytes) -> MaskedBytes:
+        """These bytes and a body."""
+        return MaskedBytes(self + body)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes, not shown>"
+
+
+def authority(host: str, port: int | None) -> str:
+    """Host and port as addresses and the Host header have them."""
     if not host.isascii():
         host = host.encode("idna").decode("ascii")
     if ":" in host:
         host = f"[{host.partition('%')[0]}]"
-    return host if port in (None, 443 if scheme == "https" else 80) else f"{host}:{port}"
+    return host if port is None else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""Connections that wait to be used again. Safe from several threads."""
+"""Idle connections, kept for reuse, and the lease of one in use. Safe from several threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from .base import IDLE_EXPIRY
 
-__all__ = ["Idle"]
+__all__ = ["Lease", "Pool"]
 
 _KEPT = 128
 
@@ -25,8 +25,8 @@ class _Connection(Protocol):
 W = TypeVar("W", bound=_Connection)
 
 
-class Idle(Generic[W]):
-    """The connections, the one used last in front: the others may grow old."""
+class Pool(Generic[W]):
+    """Idle connections. The one used last is taken first, so that the others may grow old."""
 
     def __init__(self) -> None:
         self._waiting: deque[W] = deque()  # whose methods are atomic
@@ -46,7 +46,7 @@ class Idle(Generic[W]):
         return None
 
     def put(self, connection: W) -> None:
-        """Keeps a connection, unless there are enough of them."""
+        """Keep a connection, unless there are enough of them."""
         connection.idle_since = time.monotonic()
         self._waiting.append(connection)
         if self._closed:
@@ -56,8 +56,31 @@ class Idle(Generic[W]):
                 self._waiting.popleft().discard()
 
     def close(self) -> None:
-        """Closes them all, and whatever is put here later."""
+        """Close them all, and those that are put here later."""
         self._closed = True
         with contextlib.suppress(IndexError):
             while True:
                 self._waiting.pop().discard()
+
+
+class Lease(Generic[W]):
+    """A connection in use. `take` hands it over once: to put it back, or to close it."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, connection: W) -> None:
+        self._held = [connection]  # a list, because its methods are atomic
+
+    def look(self) -> W | None:
+        """The connection, None once it was taken."""
+        try:
+            return self._held[0]
+        except IndexError:
+            return None
+
+    def take(self) -> W | None:
+        """The connection, for the first caller only."""
+        try:
+            return self._held.pop()
+        except IndexError:
+            return None

@@ -1,32 +1,25 @@
 """Blocking transport over sockets. Thread-safe: a connection is handed to one caller.
 
-Connections are made and secured by `socket` and `ssl`; what goes over them is HTTP of `http1`.
+A request takes an idle connection or makes one. A connection that was idle may have been closed
+by the server in the meantime: if it ends before the first byte of an answer, the request is sent
+once more over a new one, and no retry is spent on it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import time
 import weakref
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from ..errors import RequestError, RequestTimeout
-from .base import PROBING, address_of, sent_whole, smallest
-from .connection import Wire, left_of
-from .errors import (
-    broken_answer,
-    cannot_connect,
-    is_over,
-    lost_connection,
-    no_answer,
-    no_answer_in_time,
-    words,
-)
-from .http1 import AnswerReader, HTTPError, RequestHeads
-from .pool import Idle
-from .request import Answer, Request
+from ..errors import ConnectError, RequestError, RequestTimeout
+from .base import Answer, Request, sent_whole, smallest, time_left
+from .connect import Route
+from .connection import Connection, left_of
+from .errors import broken_answer, is_over, is_stale, no_answer, no_answer_in_time
+from .http1 import AnswerReader, CutOffError, HTTPError
+from .pool import Lease, Pool
+from .proxy import ProxyError, refusal
+from .sync_connect import connect
 
 __all__ = ["SocketTransport"]
 
@@ -36,101 +29,103 @@ _SMALL = 65_536  # a body up to this is sent in one piece with its head
 class SocketTransport:
     """`Transport` over connections of its own."""
 
-    def __init__(self, base_url: str) -> None:
-        host, port = address_of(base_url)
-        # As bytes it is looked up as it is; a string brings in the tables of all scripts.
-        self._address: Any = host.encode() if host.isascii() else host
-        self._port = port
-        self._heads = RequestHeads(base_url)
-        self._idle: Idle[Wire] = Idle()
-        weakref.finalize(self, self._idle.close)  # for those who forget to close their client
-        self._secure: Callable[[socket.socket], socket.socket] | None = None
-        self._waits: tuple[type[OSError], ...] = (BlockingIOError,)
-        if base_url.startswith("https:"):
-            from .tls import WAITS, Securing
-
-            self._secure, self._waits = Securing(host).secured, WAITS
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._pool: Pool[Connection] = Pool()
+        weakref.finalize(self, self._pool.close)  # for clients that are never closed
 
     def send(self, request: Request) -> Answer:
         return sent_whole(self, request)
 
     def open(self, request: Request) -> SocketStream:
-        limit = smallest(request.read_timeout, request.timeout.total)
+        limit = smallest(request.read_timeout, time_left(request))
         deadline = None if limit is None else time.monotonic() + limit
-        wire = self._wire(request, limit)
-        reader = AnswerReader(request.limits.header)
-        head, body = self._heads.of(request), request.body
-        try:
-            if body is not None and len(body) <= _SMALL:
-                head, body = head + body, None
-            wire.send(head, deadline)
-            if body is not None:
-                wire.send(body, deadline)
-            held = b""
-            while not reader.status:
-                data = wire.receive(left_of(deadline))
-                if data:
-                    held = reader.feed(data)
-                else:
-                    reader.end()
-        except BaseException as error:
-            wire.close()
-            raise no_answer(request, limit, error, answered=wire.answered) from None
-        return SocketStream(request, reader, held, wire, self._idle)
+        connection = self._pool.take()
+        reused = connection is not None
+        while True:
+            if connection is None:
+                connection = self._connect(request, limit)
+            reader = AnswerReader(request.limits.header)
+            try:
+                self._send(connection, request, deadline)
+                held = _read_head(connection, reader, deadline)
+                break
+            except BaseException as error:
+                connection.close()
+                if reused and request.repeatable and is_stale(error) and not connection.answered:
+                    connection, reused = None, False
+                    continue
+                shown = smallest(request.read_timeout, request.timeout.total)
+                raise no_answer(
+                    request, shown, error, answered=connection.answered, via=self._route.via
+                ) from None
+        if reader.status == 407 and self._route.via:
+            connection.close()
+            raise self._route.cannot_connect(refusal(407))
+        return SocketStream(request, reader, held, connection, self._pool, self._route.via)
 
     def close(self) -> None:
-        self._idle.close()
+        self._pool.close()
 
-    def _wire(self, request: Request, limit: float | None) -> Wire:
-        """A connection that is open: the one used last, or a new one.
-
-        Raises:
-            ConnectError: there is none, and none can be made.
-        """
-        wire = self._idle.take()
-        if wire is not None:
-            return wire
+    def _connect(self, request: Request, limit: float | None) -> Connection:
         try:
-            return self._connect(smallest(request.timeout.connect, limit))
-        except OSError as error:
-            raise cannot_connect(request.url, words(error)) from None
+            return connect(self._route, smallest(request.timeout.connect, limit))
+        except (OSError, ProxyError) as error:
+            failure: ConnectError = self._route.cannot_connect(error)
+        raise failure
 
-    def _connect(self, timeout: float | None) -> Wire:
-        sock = socket.create_connection((self._address, self._port), timeout)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for option in PROBING:
-                sock.setsockopt(*option)
-            if self._secure is not None:
-                sock = self._secure(sock)
-        except BaseException:
-            sock.close()
-            raise
-        return Wire(sock, self._waits)
+    def _send(self, connection: Connection, request: Request, deadline: float | None) -> None:
+        body = request.body
+        if body is None:
+            connection.send(self._route.heads.of(request), deadline)
+        elif len(body) <= _SMALL:
+            connection.send(self._route.heads.of(request).joined(body), deadline)
+        else:
+            connection.send(self._route.heads.of(request), deadline)
+            connection.send(body, deadline)
+
+
+def _read_head(connection: Connection, reader: AnswerReader, deadline: float | None) -> bytes:
+    """Receive the head of an answer; what came of its body with it."""
+    while True:
+        data = connection.receive(left_of(deadline))
+        if not data:
+            reader.end()
+        held = reader.feed(data)
+        if reader.status:
+            return held
 
 
 class SocketStream:
-    """The body of an answer. Its content coding, if any, is left on."""
+    """The body of an answer."""
 
     __slots__ = (
         "_failed",
         "_held",
-        "_idle",
+        "_lease",
+        "_pool",
         "_reader",
         "_request",
-        "_wires",
+        "_via",
         "headers",
         "status",
     )
 
     def __init__(
-        self, request: Request, reader: AnswerReader, held: bytes, wire: Wire, idle: Idle[Wire]
+        self,
+        request: Request,
+        reader: AnswerReader,
+        held: bytes,
+        connection: Connection,
+        pool: Pool[Connection],
+        via: str = "",
     ) -> None:
         self._request = request
         self._reader = reader
         self._held = held  # of the body; came with the head
-        self._wires = [wire]  # taken out by the one who gives it back or closes it
-        self._idle = idle
+        self._lease = Lease(connection)
+        self._pool = pool
+        self._via = via
         self._failed: RequestError | None = None
         self.status = reader.status
         self.headers: Mapping[str, str] = reader.headers
@@ -149,21 +144,24 @@ class SocketStream:
         try:
             while not reader.done:
                 reader.check()
-                data = self._wires[0].receive(wait)
+                connection = self._lease.look()
+                if connection is None:
+                    raise CutOffError("it was closed here")
+                data = connection.receive(wait)
                 if not data:
                     reader.end()
                 elif piece := reader.feed(data):
                     if reader.done:
                         self._release()
                     return piece
-                wait = left_of(deadline)  # for it was framing alone
-        except IndexError:
-            self._failed = lost_connection(self._request, "it was closed here", answered=True)
+                wait = left_of(deadline)  # what came was framing alone
         except (HTTPError, OSError) as error:
             if is_over(error):
-                self._failed = no_answer_in_time(self._request, timeout, "no data came")
+                self._failed = no_answer_in_time(
+                    self._request, timeout, "no data came", via=self._via
+                )
             else:
-                self._failed = broken_answer(self._request, error)
+                self._failed = broken_answer(self._request, error, via=self._via)
         else:
             self._release()
             return b""
@@ -171,20 +169,22 @@ class SocketStream:
 
     def finish(self) -> None:
         try:
-            # The end of the body comes right behind [DONE]; nobody should wait for it long.
+            # The end of the body comes right behind [DONE]; it is not waited for long.
             if self.read(0.25):
                 self.close()
         except (RequestError, RequestTimeout):
             self.close()
 
     def close(self) -> None:
-        with contextlib.suppress(IndexError):
-            self._wires.pop().close()
+        connection = self._lease.take()
+        if connection is not None:
+            connection.close()
 
     def _release(self) -> None:
-        with contextlib.suppress(IndexError):
-            wire = self._wires.pop()
-            if self._reader.reusable and not wire.cut_short:
-                self._idle.put(wire)
-            else:
-                wire.close()
+        connection = self._lease.take()
+        if connection is None:
+            return
+        if self._reader.reusable and not connection.cut_short:
+            self._pool.put(connection)
+        else:
+            connection.close()

@@ -222,7 +222,7 @@ class _Run:
         while True:
             attempts.sent += 1
             try:
-                answer = await self._client.request(call)
+                answer = await self._client.send(call)
             except TabbyError as error:
                 failure = error
             else:

@@ -119,7 +119,7 @@ def _address(option: str | None) -> tuple[str | None, str]:
 
 def _key_made_up_by_serve(url: str, name: KeyName) -> str | None:
     """The key that `tabbyapi serve` keeps for its owner; for servers on this machine only."""
-    from .._transport.base import is_loopback
+    from .._transport.proxy import is_loopback
     from ..server.paths import data_folder
 
     if not is_loopback(urlsplit(url).hostname):

@@ -24,7 +24,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OF_CALLS = {"timeout", "extra_body"}  # which are not sent as they are
+_OF_CALLS = {"timeout", "extra_body", "extra_headers"}  # which are not sent as they are
 
 
 def parameter_names(of: str = "ChatParams") -> list[str]:

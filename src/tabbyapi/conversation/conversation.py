@@ -124,7 +124,7 @@ class Conversation(Core):
                     if isinstance(call, StreamCall):
                         result = self._client.open_stream(call)
                     else:
-                        result = self._client.request(call)
+                        result = self._client.send(call)
                 except TabbyError as error:
                     call = plan.throw(error)
                 else:
@@ -207,7 +207,7 @@ class AsyncConversation(Core):
                     if isinstance(call, StreamCall):
                         result = await self._client.open_stream(call)
                     else:
-                        result = await self._client.request(call)
+                        result = await self._client.send(call)
                 except TabbyError as error:
                     call = plan.throw(error)
                 else:

@@ -288,7 +288,7 @@ def _summarize(
     messages = [*(e.raw for e in state.head), *(e.raw for e in entries[first:stop]), question.raw]
     asked: dict[str, Any] = {
         name: params[name]
-        for name in ("model", "timeout", "template_vars", "extra_body")
+        for name in ("model", "timeout", "template_vars", "extra_body", "extra_headers")
         if params.get(name) is not None
     }
     reply = yield chat_call(

@@ -8,7 +8,6 @@ import msgspec
 from ..errors import (
     APIError,
     ConnectError,
-    RateLimitError,
     RequestError,
     RequestTimeout,
     TabbyError,
@@ -40,8 +39,9 @@ class Timeout(msgspec.Struct, frozen=True):
             do not count: after an unload it pings for ever. Long prompts and tool calls send
             nothing for minutes, hence the generous default. For calls that do not generate, it
             bounds the wait for the answer.
-        total: the whole call, retries excluded. None by default: a non-streamed answer sends
-            nothing until it is finished, and a long generation is not a fault.
+        total: the whole call: connecting, all tries and the waits between them, and the reading
+            of a stream. None by default: a non-streamed answer sends nothing until it is
+            finished, and a long generation is not a fault.
 
     Raises:
         ValidationError: not a positive number of seconds.
@@ -107,18 +107,17 @@ class Retry(Protocol):
 class RetryPolicy(msgspec.Struct, frozen=True):
     """Exponential backoff with full jitter.
 
-    Tried again: a connection refused, or lost before any byte of the answer (this server drops
-    idle connections after 5 seconds), and the statuses given. Not 500 and 503: on this server
-    they mean a lasting fault. A timeout is not tried again. A stream is tried again only before
-    its first event.
+    Tried again: a connection refused, or lost before any byte of the answer, the statuses given,
+    and 503 with a `Retry-After`. Not 500 and a bare 503: on this server they mean a lasting fault.
+    A timeout is not tried again. A stream is tried again only before its first event. A wait that
+    would end after the call's `timeout.total` raises the error at once.
 
     Attributes:
         max_retries: tries after the first one; 0 switches retries off.
-        base_delay, max_delay: seconds; the n-th wait is random in 0 to base_delay * 2^(n-1),
-            capped at max_delay.
-        statuses: HTTP statuses to try again after.
-        max_retry_after: longest `Retry-After` that is waited for, in seconds; a longer one
-            raises the error at once.
+        base_delay: seconds; the n-th wait is random in 0 to base_delay * 2^(n-1).
+        max_delay: longest wait, in seconds. A longer `Retry-After` raises the error at once, with
+            the time in its `retry_after`.
+        statuses: HTTP statuses to try again after; their `Retry-After` decides the wait.
 
     Raises:
         ValidationError: a number that is negative or no number, or something else for statuses.
@@ -126,14 +125,13 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
     max_retries: int = 2
     base_delay: float = 0.25
-    max_delay: float = 8.0
+    max_delay: float = 60.0
     statuses: frozenset[int] = frozenset({429, 502, 504})
-    max_retry_after: float = 60.0
 
     def __post_init__(self) -> None:
         if type(self.max_retries) is not int or self.max_retries < 0:
             raise _bad("retry.max_retries", self.max_retries, "a whole number, 0 or more")
-        for name in ("base_delay", "max_delay", "max_retry_after"):
+        for name in ("base_delay", "max_delay"):
             seconds = getattr(self, name)
             if not _is_number(seconds) or not 0 <= seconds < math.inf:
                 raise _bad(f"retry.{name}", seconds, "a number of seconds, 0 or more")
@@ -146,16 +144,17 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     def delay(self, error: TabbyError, attempt: int) -> float | None:
         if attempt > self.max_retries or not self._passing(error):
             return None
-        if isinstance(error, RateLimitError) and error.retry_after is not None:
-            return error.retry_after if error.retry_after <= self.max_retry_after else None
-        ceiling = min(self.max_delay, self.base_delay * 2.0 ** (attempt - 1))
+        if isinstance(error, APIError) and error.retry_after is not None:
+            return error.retry_after if error.retry_after <= self.max_delay else None
+        ceiling = min(self.max_delay, self.base_delay * 2.0 ** min(attempt - 1, 60))
         from random import uniform  # slow to import, and mostly not needed
 
         return uniform(0.0, ceiling)
 
     def _passing(self, error: TabbyError) -> bool:
         if isinstance(error, APIError):
-            return error.status_code in self.statuses
+            status = error.status_code
+            return status in self.statuses or (status == 503 and error.retry_after is not None)
         if isinstance(error, ConnectError):
             return True
         return (

@@ -37,6 +37,8 @@ class CallOptions(TypedDict, total=False):
 
     timeout: Timeout | float | None
     """Limits for this call: seconds in all, or a `Timeout`. Default: the client's."""
+    extra_headers: Mapping[str, str] | None
+    """Headers of this call, in addition to the client's."""
     extra_body: Mapping[str, Any] | None
     """Fields to add to the JSON body as they are, for servers newer than this client."""
 

@@ -255,7 +255,6 @@ _ELSEWHERE = {
     'repeatable, and the local server takes extra_body={"seed": ...}',
     "cfg_scale": "TabbyAPI no longer has it",
     "negative_prompt": "TabbyAPI no longer has it",
-    "extra_headers": "use client.with_options(headers=...)",
     "extra_query": "TabbyAPI's routes take none",
     "logit_processors": "TabbyAPI has none; logit_bias and the samplers are what it takes",
 }
