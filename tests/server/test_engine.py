@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -19,10 +21,13 @@ from uvicorn.loops.auto import auto_loop_factory
 
 import tabbyapi
 from support.processes import engines
+from support.tiny_model import write_random
 from tabbyapi.local_server import LocalServer
-from tabbyapi.server.engine import Engine, EngineDied, EngineError, EngineSpec
+from tabbyapi.server.engine import Engine, EngineDied, EngineError, EngineSpec, EngineState
+from tabbyapi.server.engine.process import _lines
+from tabbyapi.server.model_files.files import open_model
 
-from .conftest import API, CHAT, HELLO, Raw
+from .conftest import ADMIN, API, CHAT, HELLO, Raw
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="looks processes up in /proc"
@@ -155,6 +160,7 @@ def test_an_engine_that_keeps_dying_is_given_up_with_the_reason(random_model: Pa
             await until(lambda: not engine.running)
         with pytest.raises(EngineError, match="died 5 times"):
             await engine.ready()
+        assert engine.state is EngineState.FAILED
         await engine.stop()
 
     asyncio.run(scenario())
@@ -243,3 +249,146 @@ def test_a_client_that_leaves_makes_room_for_the_next_one(random_model: Path) ->
             assert stream.read1(10)
             stream.close()
             assert raw.chat(max_tokens=1)["choices"]
+
+
+def test_an_engine_comes_back_when_what_kept_it_from_starting_is_gone(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    async def scenario() -> None:
+        engine = Engine(EngineSpec(random_model, n_ctx=512, slots=1, threads=1))
+        await engine.start()
+        native = await engine.ready()
+        shutil.rmtree(folder)
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        await until(lambda: engine.state is EngineState.FAILED)
+        begin = time.monotonic()
+        for _ in range(3):
+            with pytest.raises(EngineError, match=r"could not be started.*temporary"):
+                await engine.ready(after=native)
+        assert time.monotonic() - begin < 1
+        folder.mkdir()
+        await until(lambda: engine.running)
+        assert (await (await engine.ready()).tokenize("a"))[-1:]
+        assert engine.restarts == 1
+        await engine.stop()
+        assert engine.state is EngineState.STOPPED
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_whose_socket_is_removed_is_replaced(random_model: Path) -> None:
+    async def scenario() -> None:
+        engine = Engine(EngineSpec(random_model, n_ctx=512, slots=1, threads=1))
+        await engine.start()
+        native = await engine.ready()
+        os.unlink(Path(engine._folder, "engine.sock"))
+        with pytest.raises(EngineDied) as caught:
+            await native.tokenize("a")
+        assert caught.value.lost
+        successor = await engine.ready(after=native)
+        assert successor is not native
+        assert await successor.tokenize("a")
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("deep", ["short", "d" * 120])
+def test_any_folder_for_temporary_files_has_room_for_an_engine(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: str
+) -> None:
+    folder = tmp_path / deep
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    async def scenario() -> None:
+        engine = Engine(EngineSpec(random_model, n_ctx=512, slots=1, threads=1))
+        await engine.start()
+        assert await (await engine.ready()).tokenize("a")
+        await engine.stop()
+
+    asyncio.run(scenario())
+    assert not list(folder.iterdir())
+
+
+def test_a_start_removes_what_killed_engines_left_and_nothing_else(
+    random_model: Path, tmp_path: Path
+) -> None:
+    dead, loading, foreign = (tmp_path / f"tabbyapi-{k}" for k in ("dead", "loading", "foreign"))
+    for folder in (dead, loading, foreign):
+        folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as abandoned:
+        abandoned.bind(str(dead / "engine.sock"))
+    (foreign / "notes").write_text("mine")
+
+    async def scenario() -> None:
+        first = Engine(EngineSpec(random_model, n_ctx=512, slots=1, threads=1))
+        second = Engine(EngineSpec(random_model, n_ctx=512, slots=1, threads=1))
+        await first.start()
+        assert not dead.exists()
+        await second.start()
+        assert await (await first.ready()).tokenize("a")
+        await first.stop()
+        await second.stop()
+
+    asyncio.run(scenario())
+    assert {path.name for path in tmp_path.iterdir()} == {"tabbyapi-loading", "tabbyapi-foreign"}
+    loading.rmdir()
+    shutil.rmtree(foreign)
+
+
+def test_a_model_whose_name_is_enormous_loads_and_dies_like_any_other(tmp_path: Path) -> None:
+    model = write_random(tmp_path / "long.gguf", name="n" * 200_000)
+
+    async def scenario() -> None:
+        engine = Engine(EngineSpec(model, n_ctx=512, slots=1, threads=1))
+        await engine.start()
+        native = await engine.ready()
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        assert await (await engine.ready(after=native)).tokenize("a")
+        await engine.stop()
+
+    asyncio.run(scenario())
+    assert len(open_model(model).title) <= 200
+
+
+def test_lines_of_any_length_are_read_and_cut() -> None:
+    async def scenario() -> list[int]:
+        stream = asyncio.StreamReader()
+        for size in (10, 70_000, 5_000_000):
+            stream.feed_data(b"x" * size + b"\n")
+        stream.feed_data(b"rest")
+        stream.feed_eof()
+        return [len(line) async for line in _lines(stream)]
+
+    short, long, enormous, rest = asyncio.run(scenario())
+    assert (short, long, rest) == (10, 70_000, 4)
+    assert 1 << 20 <= enormous < 1_200_000
+
+
+def test_a_model_that_was_given_up_can_be_loaded_again(random_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    model = folder / "only.gguf"
+    shutil.copy(random_model, model)
+    with (
+        LocalServer(model, api_keys=(API,), admin_key=ADMIN, threads=1) as server,
+        server.client(retry=0) as client,
+    ):
+        hidden = model.rename(folder / "hidden")
+        os.kill(engine_of(server), signal.SIGKILL)
+        with pytest.raises(tabbyapi.ServerError, match=r"only\.gguf"):
+            client.chat.create(HELLO, max_tokens=1)
+        with urllib3.PoolManager() as pool:
+            answer = Raw(server, pool)("GET", "/health")
+        assert answer.status == 503
+        assert "only.gguf" in answer.json()["issues"][-1]["description"]
+        hidden.rename(model)
+        client.models.load("only")
+        assert client.chat.create(HELLO, max_tokens=1).usage

@@ -105,14 +105,19 @@ def _layer_shapes(layer: int, shape: dict[str, int]) -> dict[str, tuple[int, ...
 
 
 def write_random(
-    path: str | Path, *, seed: int = 1, context: int = 8192, chat_template: str = CHATML
+    path: str | Path,
+    *,
+    seed: int = 1,
+    context: int = 8192,
+    chat_template: str = CHATML,
+    name: str = "Random tiny model",
 ) -> Path:
     """Write a model of random weights; it babbles ASCII and hardly ever ends by itself."""
     import numpy as np
 
     path = Path(path)
     shape = {"width": 64, "hidden": 128, "layers": 2, "heads": 4, "context": context}
-    writer, tokens = _writer(path, "Random tiny model", ["hi"], shape, chat_template)
+    writer, tokens = _writer(path, name, ["hi"], shape, chat_template)
     rng = np.random.default_rng(seed)
     width = shape["width"]
 

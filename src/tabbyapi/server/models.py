@@ -180,8 +180,9 @@ class ModelManager:
         """
         options = options or LoadOptions()
         async with self.changing:
-            if self.loaded is not None and self.loaded.file.name == name:
-                return self.loaded
+            loaded = self.loaded
+            if loaded and loaded.file.name == name and loaded.engine.failure is None:
+                return loaded
             async with self._admission.closed(wait=not options.skip_queue):
                 await self.unload()
                 return await self.load(open_model(path, name), options)

@@ -7,7 +7,7 @@ its HTTP API, `completion` reads its streams, `events` are what these say.
 from .completion import Flow
 from .events import EngineDied, EngineRefusal, Event, Progress, Timings, TokenProbability
 from .native import Native
-from .process import Engine, EngineError, EngineSpec
+from .process import Engine, EngineError, EngineSpec, EngineState
 
 __all__ = [
     "Engine",
@@ -15,6 +15,7 @@ __all__ = [
     "EngineError",
     "EngineRefusal",
     "EngineSpec",
+    "EngineState",
     "Event",
     "Flow",
     "Native",

@@ -22,12 +22,14 @@ __all__ = [
 class EngineDied(Exception):
     """The engine's process went away while it was answering.
 
-    `unreached` tells that it was gone before: it has not seen the request.
+    Attributes:
+        unreached: there was no connection: it has not seen the request.
+        lost: nothing listens at its address, or the address is gone.
     """
 
-    def __init__(self, message: str, *, unreached: bool = False) -> None:
+    def __init__(self, message: str, *, unreached: bool = False, lost: bool = False) -> None:
         super().__init__(message)
-        self.unreached = unreached
+        self.unreached, self.lost = unreached, lost
 
 
 class EngineRefusal(Exception):

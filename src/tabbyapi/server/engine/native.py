@@ -134,7 +134,8 @@ class Native:
                 return (await loop.create_connection(make, host, int(port)))[1]
             return (await loop.create_unix_connection(make, self._address))[1]
         except OSError as error:
-            raise EngineDied(str(error), unreached=True) from error
+            lost = isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+            raise EngineDied(str(error), unreached=True, lost=lost) from error
 
     async def complete(self, payload: dict[str, Any]) -> AsyncGenerator[list[Event], None]:
         """Generate; yields the events of each network read. Close it to cancel.

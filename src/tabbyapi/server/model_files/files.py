@@ -13,6 +13,7 @@ from .gguf import read_header
 __all__ = ["ModelFile", "open_model"]
 
 _LARGEST_DEFAULT_CONTEXT = 8192
+_LONGEST_TITLE = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def open_model(path: Path, name: str | None = None) -> ModelFile:
     """
     header: dict[str, Any] = read_header(path)
     architecture = header.get("general.architecture", "")
-    title = str(header.get("general.name") or path.stem)
+    title = str(header.get("general.name") or path.stem)[:_LONGEST_TITLE]
     context = header.get(f"{architecture}.context_length")
     template = header.get("tokenizer.chat_template")
     known = path.name == DEFAULT.file and path.stat().st_size == DEFAULT.size

@@ -130,7 +130,8 @@ async def load(_: Request, body: EmbeddingLoadRequest, runtime: Runtime) -> ASGI
 
     async def work() -> None:
         async with runtime.models.changing:
-            if runtime.models.embedding is not None and runtime.models.embedding.file.name == name:
+            embedding = runtime.models.embedding
+            if embedding and embedding.file.name == name and embedding.engine.failure is None:
                 raise HTTPError(400, f'Embeddings model "{name}" is already loaded! Aborting.')
             await runtime.models.load_embedding(path, name)
 

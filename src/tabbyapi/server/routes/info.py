@@ -22,10 +22,12 @@ _SITE = "https://theroyallab.github.io/tabbyAPI"
 async def health(_: Request, runtime: Runtime) -> Response:
     """`GET /health`: unhealthy while a model is loaded whose engine does not run."""
     loaded = runtime.models.loaded
-    well = loaded is None or loaded.engine.running
-    if well:
+    if loaded is None or loaded.engine.running:
         return json_answer({"status": "healthy", "issues": []})
-    return json_answer({"status": "unhealthy", "issues": runtime.issues}, 503)
+    issues, failure = runtime.issues, loaded.engine.failure
+    if failure is not None:
+        issues = [*issues, {"time": loaded.engine.failed_at, "description": str(failure)}]
+    return json_answer({"status": "unhealthy", "issues": issues}, 503)
 
 
 async def service_info(_: Request, __: Runtime) -> Response:
