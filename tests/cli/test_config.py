@@ -115,7 +115,7 @@ def test_changing_one_setting_keeps_the_rest_of_the_file(tmp_path: Path) -> None
     run_here(tmp_path, "config", "set", "url", "http://b:2")
     run_here(tmp_path, "config", "set", "model", "m")
     run_here(tmp_path, "config", "unset", "temperature")
-    assert path.read_text() == '# mine\nurl = "http://b:2"\n\nmodel = "m"\n'
+    assert path.read_text() == '# mine\nurl = "http://b:2"  # the old one\n\nmodel = "m"\n'
     again = run_here(tmp_path, "config", "unset", "temperature")
     assert (again.returncode, again.stderr) == (0, "temperature was not set.\n")
 
@@ -215,7 +215,7 @@ def test_a_key_is_kept_in_the_keyring_where_there_is_one(
     with ReplayServer(plain("ok")) as server:
         url = ("--url", server.url)
         done = run(tmp_path, "config", "set", "api-key", *url, stdin=KEY, **keyring)
-        assert "is kept in the keyring" in done.stderr
+        assert "is stored in the keyring" in done.stderr
         credentials = config_path(tmp_path).with_name("credentials.json").read_text()
         assert KEY not in credentials
         run(tmp_path, "ask", "hi", "--no-stream", *url, **keyring)

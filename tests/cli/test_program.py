@@ -15,7 +15,7 @@ from .scripted import run
 _HEAVY = "urllib3 aiohttp asyncio xllamacpp starlette uvicorn rich prompt_toolkit numpy PIL"
 
 COMMANDS = ["chat", "ask", "batch", "serve", "models", "lora", "templates", "sampling", "tokens"]
-COMMANDS += ["embed", "health", "whoami", "config", "completion"]
+COMMANDS += ["embed", "health", "whoami", "config", "env", "completion"]
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ GROUPS = {
     "lora": ["list", "load", "unload"],
     "templates": ["list", "switch", "unload"],
     "sampling": ["list", "switch", "unload"],
-    "config": ["show", "path", "set", "unset"],
+    "config": ["show", "path", "set", "unset", "add-server", "remove-server"],
 }
 
 

@@ -19,7 +19,7 @@ from .._transport.base import (
 from .._transport.errors import no_answer_in_time
 from .._transport.factory import async_transport_for
 from ..errors import TabbyError
-from .base import BaseClient
+from .base import BaseClient, log
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -120,6 +120,7 @@ class AsyncClient(BaseClient):
             try:
                 source = await self._transport.open(request)
                 if is_event_stream(source.status, source.headers):
+                    log.debug("%s %s: %d, a stream", call.method, request.url, source.status)
                     return source, None
                 answer = await _rest_of(source, request)
                 return None, self._result(call, request, answer)

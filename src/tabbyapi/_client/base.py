@@ -6,6 +6,7 @@ they were made from; they end with it, and closing one of them closes no connect
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from copy import copy
 from os import PathLike
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["BaseClient"]
 
 T = TypeVar("T")
+
+log = logging.getLogger("tabbyapi")
+"""What is sent and answered, at level DEBUG. Never a key."""
 
 
 class BaseClient:
@@ -130,6 +134,7 @@ class BaseClient:
                 sent=False,
             )
         endpoint = self._endpoint
+        log.debug("%s %s%s, %d bytes", call.method, endpoint.url, call.path, len(call.body or b""))
         timeout = endpoint.timeout_of(call)
         patient = call.patient and not isinstance(call, StreamCall)
         request = Request(
@@ -146,6 +151,7 @@ class BaseClient:
 
     def _result(self, call: Call[T], request: Request, answer: Answer) -> T:
         """What a complete answer means; raises the error it stands for."""
+        log.debug("%s %s: %d, %d bytes", call.method, request.url, answer.status, len(answer.body))
         if answer.status == 200 or answer.status in call.accept:
             kind = answer.headers.get("content-type", "")
             return decode_answer(call, request.url, answer.status, kind, answer.body)
@@ -158,6 +164,7 @@ class BaseClient:
         left = time_left(request)
         if wait is None or (left is not None and wait >= left):
             raise error
+        log.debug("trying again in %.1f s: %s", wait, error)
         return wait
 
     def _close(self) -> bool:

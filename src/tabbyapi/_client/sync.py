@@ -10,7 +10,7 @@ from .._streaming.sync import Stream
 from .._transport.base import Answer, Transport, is_event_stream, read_body
 from .._transport.factory import transport_for
 from ..errors import TabbyError
-from .base import BaseClient
+from .base import BaseClient, log
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -120,6 +120,7 @@ class Client(BaseClient):
             try:
                 source = self._transport.open(request)
                 if is_event_stream(source.status, source.headers):
+                    log.debug("%s %s: %d, a stream", call.method, request.url, source.status)
                     return Stream(call, request, source)
                 body = read_body(source, request)
                 answer = Answer(source.status, source.headers, body)

@@ -86,6 +86,9 @@ def ask(
             with client.chat.create_stream(messages, **params) as stream:
                 write_answer(stream.text_deltas())
             answer = stream.response
+    wanted = params.get("model")
+    if wanted and answer.model and answer.model != wanted:
+        warn(f"(answered by {answer.model}: the server did not switch to {wanted})")
     if schema is not None:
         _check_json(answer)
     elif answer.finish_reason == "length":

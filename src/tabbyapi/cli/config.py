@@ -8,19 +8,40 @@ from typing import Any
 
 import click
 
-from .connect import KEY_VARIABLES
+from .connect import KEY_VARIABLES, complete_servers
 from .credentials import KeyName, forget_key, keys_path, place_of_key, store_key
-from .output import warn
-from .settings import SETTINGS, config_path, find, remove, store, value_of
+from .groups import SuggestingGroup
+from .output import json_option, put, warn
+from .output import show as print_result
+from .settings import (
+    SETTINGS,
+    config_path,
+    find,
+    remove,
+    remove_server,
+    server_url,
+    servers,
+    store,
+    store_server,
+    value_of,
+)
 
 __all__ = ["config"]
 
 _NAMES = [name.replace("_", "-") for name in (*SETTINGS, *KEY_VARIABLES)]
 _name = click.argument("name", type=click.Choice(_NAMES), metavar="NAME")
 _url = click.option("--url", metavar="URL", help="The server a key is for. Default: the one set.")
+_server = click.option(
+    "--server",
+    "-s",
+    "server_name",
+    metavar="NAME",
+    shell_complete=complete_servers,
+    help="The same, by the name that add-server gave it.",
+)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def config() -> None:
     """Show and change what commands take where no option says it.
 
@@ -29,68 +50,73 @@ def config() -> None:
     (TABBY_MAX_TOKENS), temperature (TABBY_TEMPERATURE), api-key (TABBY_API_KEY), admin-key
     (TABBY_ADMIN_KEY).
 
-    Keys are kept for one server each, and sent to no other: in the keyring if the package keyring
-    is installed, otherwise in a file that only you can read.
+    A key is stored for one server, and sent to no other: in the keyring if the package keyring is
+    installed, otherwise in a file that only you can read.
 
     \b
     tabbyapi config set url http://192.168.1.5:5000
     tabbyapi config set api-key            asks for it; or: ... < key.txt
+    tabbyapi config add-server gpu --url http://192.168.1.5:5000
     tabbyapi config show
     """
 
 
 @config.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def show(as_json: bool) -> None:
-    """What is set, and where. Keys are never shown.
+    """Show what is set, and where. Keys are never shown.
 
     \b
     tabbyapi config show
     tabbyapi config show --json | jq -r .url.value
     """
-    rows = {name: _setting(name) for name in SETTINGS}
-    server = _server_of_keys(None)
+    rows: dict[str, Any] = {name: _setting(name) for name in SETTINGS}
+    server = _server_of_keys(None, None)
     rows |= {name: _key(server, name) for name in KEY_VARIABLES}
-    if as_json:
-        import json
-
-        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
+    lines = []
     for name, row in rows.items():
         value = "-" if row["value"] is None else str(row["value"])
         origin = f"  ({row['origin']})" if row["origin"] else ""
-        click.echo(f"{name.replace('_', '-'):<12} {value}{origin}")
+        lines.append(f"{name.replace('_', '-'):<12} {value}{origin}")
+    known = servers()
+    lines += [f"server {name}: {url}" for name, url in known.items()]
+    print_result({**rows, "servers": known}, lines, as_json=as_json)
 
 
 @config.command()
 def path() -> None:
-    """Where the config file is, whether it exists or not.
+    """Print the path of the config file, whether it exists or not.
 
     \b
     tabbyapi config path
     $EDITOR "$(tabbyapi config path)"
     """
-    click.echo(config_path())
+    put(str(config_path()))
 
 
 @config.command("set")
 @_name
 @click.argument("value", required=False)
 @_url
-@click.option("--in-file", is_flag=True, help="Keep a key in the file, not in the keyring.")
-def set_(name: str, value: str | None, url: str | None, in_file: bool) -> None:
+@_server
+@click.option("--in-file", is_flag=True, help="Store a key in the file, not in the keyring.")
+def set_(
+    name: str, value: str | None, url: str | None, server_name: str | None, in_file: bool
+) -> None:
     """Set NAME to VALUE. A key is asked for, or read from standard input.
 
     \b
     tabbyapi config set url http://192.168.1.5:5000
     tabbyapi config set temperature 0.7
-    tabbyapi config set api-key --url http://192.168.1.5:5000 < key.txt
+    tabbyapi config set api-key -s gpu < key.txt
     """
     field = name.replace("-", "_")
     if field not in KEY_VARIABLES:
-        if value is None or url or in_file:
+        if value is None or url or server_name or in_file:
             raise click.UsageError(f"tabbyapi config set {name} VALUE: no more, and no less")
-        store(field, value_of(field, value, "VALUE"))
+        value = value_of(field, value, "VALUE")
+        store(field, value)
+        warn(f"{name} is now {value}, in {config_path()}")
         _tell_if_overruled(field)
         return
     if value is not None:
@@ -98,17 +124,18 @@ def set_(name: str, value: str | None, url: str | None, in_file: bool) -> None:
             f"a key on the command line stays in the shell's history and shows in the list of "
             f"processes: give {name} alone to be asked for it, or put it on standard input"
         )
-    server = _server_of_keys(url)
+    server = _server_of_keys(url, server_name)
     place = store_key(server, _key_name(field), _asked_for(name, server), in_file=in_file)
     where = "the keyring" if place == "keyring" else str(keys_path())
-    warn(f"The {name} of {server} is kept in {where}.")
+    warn(f"The {name} of {server} is stored in {where}.")
 
 
 @config.command()
 @_name
 @_url
-def unset(name: str, url: str | None) -> None:
-    """Take NAME out of the config file, or drop a key.
+@_server
+def unset(name: str, url: str | None, server_name: str | None) -> None:
+    """Take NAME out of the config file, or remove a key.
 
     \b
     tabbyapi config unset temperature
@@ -116,11 +143,41 @@ def unset(name: str, url: str | None) -> None:
     """
     field = name.replace("-", "_")
     if field in KEY_VARIABLES:
-        gone = forget_key(_server_of_keys(url), _key_name(field))
+        gone = forget_key(_server_of_keys(url, server_name), _key_name(field))
     else:
         gone = remove(field)
-    if not gone:
-        warn(f"{name} was not set.")
+    warn(f"{name} is no longer set." if gone else f"{name} was not set.")
+
+
+@config.command("add-server")
+@click.argument("name")
+@click.option("--url", metavar="URL", required=True, help="Its address.")
+def add_server(name: str, url: str) -> None:
+    """Give a server a name, for -s NAME of every command.
+
+    \b
+    tabbyapi config add-server gpu --url http://192.168.1.5:5000
+    tabbyapi config set api-key -s gpu
+    tabbyapi chat -s gpu
+    """
+    store_server(name, url)
+    warn(f"{name} is now {server_url(name)}. Its key: tabbyapi config set api-key -s {name}")
+
+
+@config.command("remove-server")
+@click.argument("name", shell_complete=complete_servers)
+def remove_server_(name: str) -> None:
+    """Forget a server's name and its keys.
+
+    \b
+    tabbyapi config remove-server gpu
+    """
+    url = server_url(name)
+    remove_server(name)
+    if url not in servers().values():
+        for key in KEY_VARIABLES:
+            forget_key(url, _key_name(key))
+    warn(f"{name} is forgotten.")
 
 
 def _setting(name: str) -> dict[str, Any]:
@@ -146,9 +203,13 @@ def _key_name(name: str) -> KeyName:
     return "admin_key" if name == "admin_key" else "api_key"
 
 
-def _server_of_keys(url: str | None) -> str:
+def _server_of_keys(url: str | None, name: str | None) -> str:
     from .._protocol.endpoint import DEFAULT_URL, normalised_url
 
+    if url and name:
+        raise click.UsageError("--url and --server name two servers: give one")
+    if name:
+        url = server_url(name)
     found = find("url")
     return normalised_url(url or (found.value if found else DEFAULT_URL))
 

@@ -1,16 +1,17 @@
-"""From `--url` and friends to a client: which server is meant, and whether one is there.
+"""From `--server`, `--url` and the like to a client: which server is meant, and is one there.
 
 Address: the option, then the environment, then the config file, then the default. A key: the
-option, then the environment, then what is kept for that very server, then, on this machine, what
-`tabbyapi serve` has made up.
+option, then the environment, then the stored key of that server, then, on this machine, the one
+that `tabbyapi serve` has made up.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,14 +20,23 @@ from urllib.parse import urlsplit
 import click
 
 from .errors import DEFAULT_ORIGIN, ORIGIN
-from .settings import find
+from .files import data_folder, read_text
+from .output import warn
+from .settings import config_path, find, server_url, servers
 
 if TYPE_CHECKING:
     from .._client.aio import AsyncClient
     from .._client.sync import Client
     from .credentials import KeyName
 
-__all__ = ["KEY_VARIABLES", "Server", "connected", "server_options"]
+__all__ = [
+    "KEY_VARIABLES",
+    "Server",
+    "complete_models",
+    "complete_servers",
+    "connected",
+    "server_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,22 +47,24 @@ _HOST, _PORT = "localhost", 5000
 
 @dataclass(frozen=True)
 class Server:
-    """The server that is meant; None where nobody said anything.
+    """The server that is meant.
 
     Attributes:
-        url: its address.
+        url: its address, None where it was not given anywhere.
         origin: where the address is from, in words.
         api_key, admin_key: given as options.
+        name: its name in the config file, if it was meant by name.
     """
 
     url: str | None = None
     origin: str = DEFAULT_ORIGIN
     api_key: str | None = None
     admin_key: str | None = None
+    name: str | None = None
 
     @property
     def named(self) -> bool:
-        """Whether somebody said which server is meant."""
+        """True if the server was given somewhere."""
         return self.url is not None
 
     def client(self) -> Client:
@@ -63,7 +75,7 @@ class Server:
         """
         from .._client.sync import Client
 
-        return Client(self.url, api_key=self._key("api_key"), admin_key=self._key("admin_key"))
+        return Client(self.url, **self._keys())
 
     def async_client(self, **options: Any) -> AsyncClient:
         """An async client of this server; `options` are those of `AsyncClient`.
@@ -73,68 +85,136 @@ class Server:
         """
         from .._client.aio import AsyncClient
 
-        return AsyncClient(
-            self.url,
-            api_key=self._key("api_key"),
-            admin_key=self._key("admin_key"),
-            **options,
-        )
+        return AsyncClient(self.url, **self._keys(), **options)
 
-    def _key(self, name: KeyName) -> str | None:
-        given: str | None = getattr(self, name) or os.environ.get(KEY_VARIABLES[name])
+    def _keys(self) -> dict[str, Any]:
+        return {"api_key": self.key("api_key"), "admin_key": self.key("admin_key")}
+
+    def key(self, name: KeyName) -> str | None:
+        """One of its keys, None if there is none.
+
+        For a server meant by name, its stored key goes before the environment's, which may be
+        that of another server.
+        """
+        given: str | None = getattr(self, name)
         if given:
             return given
         from .._protocol.endpoint import DEFAULT_URL, normalised_url
         from .credentials import stored_key
 
         url = normalised_url(self.url or DEFAULT_URL)
-        return stored_key(url, name) or _key_made_up_by_serve(url, name)
+        of_environment = os.environ.get(KEY_VARIABLES[name])
+        stored = None if of_environment and self.name is None else stored_key(url, name)
+        return stored or of_environment or _key_made_up_by_serve(url, name)
 
 
 def server_options(function: F) -> F:
-    """Adds `--url`, `--api-key` and `--admin-key`; the command gets them as `server`."""
+    """Adds `--server`, `--url`, the keys and `--verbose`; the command gets them as `server`."""
 
+    @click.option(
+        "--server",
+        "-s",
+        "name_of_server",
+        metavar="NAME",
+        shell_complete=complete_servers,
+        help="The server, by the name that 'config add-server' gave it.",
+    )
     @click.option("--url", metavar="URL", help="The server, e.g. http://localhost:5000.")
     @click.option(
         "--api-key", metavar="KEY", help="Its API key. TABBY_API_KEY shows in no process list."
     )
     @click.option("--admin-key", metavar="KEY", help="Its admin key, or TABBY_ADMIN_KEY.")
+    @click.option("--verbose", "-v", is_flag=True, help="Show requests and answers' statuses.")
     @wraps(function)
     def command(
-        *args: Any, url: str | None, api_key: str | None, admin_key: str | None, **kwargs: Any
+        *args: Any,
+        name_of_server: str | None,
+        url: str | None,
+        api_key: str | None,
+        admin_key: str | None,
+        verbose: bool,
+        **kwargs: Any,
     ) -> Any:
-        server = Server(*_address(url), api_key, admin_key)
+        server = server_of(name_of_server, url, api_key, admin_key)
         click.get_current_context().meta[ORIGIN] = server.origin
+        if verbose:
+            _show_requests()
         return function(*args, server=server, **kwargs)
 
     return command  # type: ignore[return-value]
 
 
-def _address(option: str | None) -> tuple[str | None, str]:
-    if option:
-        return option, "the one given with --url"
+def server_of(
+    name: str | None, url: str | None, api_key: str | None, admin_key: str | None
+) -> Server:
+    """The server that options, the environment and the config file mean.
+
+    Raises:
+        click.UsageError: it is given both by name and by address.
+        ValidationError: there is none of this name.
+    """
+    if name and url:
+        raise click.UsageError("--url and --server name two servers: give one")
+    if name:
+        origin = f"that of the server {name} in {config_path()}"
+        return Server(server_url(name), origin, api_key, admin_key, name)
+    if url:
+        return Server(url, "the one given with --url", api_key, admin_key)
     found = find("url")
-    return (None, DEFAULT_ORIGIN) if found is None else (found.value, f"that of {found.origin}")
+    if found is None:
+        return Server(api_key=api_key, admin_key=admin_key)
+    return Server(found.value, f"that of {found.origin}", api_key, admin_key)
+
+
+def complete_servers(ctx: click.Context, param: click.Parameter, start: str) -> list[str]:
+    """Names of servers in the config file, for the shell."""
+    with suppress(Exception):  # a completion has no place for errors
+        return [name for name in servers() if name.startswith(start)]
+    return []
+
+
+def complete_models(ctx: click.Context, param: click.Parameter, start: str) -> list[str]:
+    """Names of the server's models, for the shell."""
+    given = ctx.params.get
+    with suppress(Exception):
+        server = server_of(
+            given("name_of_server"), given("url"), given("api_key"), given("admin_key")
+        )
+        with server.client() as client:
+            cards = client.with_options(retry=0).models.list(timeout=2)
+        return [card.id for card in cards if card.id.startswith(start)]
+    return []
+
+
+def _show_requests() -> None:
+    """Write the client's log of requests to standard error."""
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(f"* {record.getMessage()}")
+
+    log = logging.getLogger("tabbyapi")
+    log.handlers = [Shown()]
+    log.setLevel(logging.DEBUG)
 
 
 def _key_made_up_by_serve(url: str, name: KeyName) -> str | None:
-    """The key that `tabbyapi serve` keeps for its owner; for servers on this machine only."""
+    """The key that `tabbyapi serve` stored for its owner; for servers on this machine only."""
     from .._transport.proxy import is_loopback
-    from ..server.paths import data_folder
 
     if not is_loopback(urlsplit(url).hostname):
         return None
     try:
-        keys = json.loads((data_folder() / "keys.json").read_text())
+        keys = json.loads(read_text(data_folder() / "keys.json"))
         key = keys.get(name)
-    except (OSError, ValueError, AttributeError):
-        return None  # there are none; a broken file is the server's to complain of
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None  # there are none; a broken file is reported by the server
     return key if isinstance(key, str) else None
 
 
 @contextmanager
 def connected(server: Server) -> Iterator[Client]:
-    """A client of the server that is meant; of an embedded one, if none is named and none runs.
+    """A client of the server that is meant; of an embedded one, if none is given and none runs.
 
     Raises:
         TabbyError: the address cannot be used, or the embedded server does not start.

@@ -1,8 +1,8 @@
-"""The keys of servers, each kept for its server alone: in the keyring if there is one, otherwise
+"""Keys of servers, each sent to its own server only: in the keyring if there is one, otherwise
 in a file that only its owner can read.
 
-The file also says which keys are in the keyring, so that one is asked (which takes a while, and
-may ask the person for a password) only when it has something to tell.
+The file also lists the keys in the keyring: opening the keyring takes a while and may ask for a
+password, so it is opened only for a key that is in it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ValidationError
-from .files import config_folder, readable_by_others, write_privately
+from .files import config_folder, read_text, readable_by_others, write_privately
 from .output import warn
 
 __all__ = ["KeyName", "Place", "forget_key", "keys_path", "place_of_key", "store_key", "stored_key"]
@@ -34,7 +34,7 @@ def keys_path() -> Path:
 
 
 def stored_key(url: str, name: KeyName) -> str | None:
-    """The key kept for a server, None if there is none.
+    """The stored key of a server, None if there is none.
 
     Raises:
         ValidationError: the file holds something else, or others can read it.
@@ -48,7 +48,7 @@ def stored_key(url: str, name: KeyName) -> str | None:
 
 
 def place_of_key(url: str, name: KeyName) -> Place | None:
-    """Where the key of a server is kept, without a look at it."""
+    """Where the key of a server is stored; does not read the key."""
     keys = _read().get(url, {})
     if name not in keys:
         return None
@@ -56,7 +56,7 @@ def place_of_key(url: str, name: KeyName) -> Place | None:
 
 
 def store_key(url: str, name: KeyName, key: str, *, in_file: bool = False) -> Place:
-    """Keeps a key for a server; returns where.
+    """Store the key of a server; returns where.
 
     Args:
         url: the server's root.
@@ -77,7 +77,7 @@ def store_key(url: str, name: KeyName, key: str, *, in_file: bool = False) -> Pl
 
 
 def forget_key(url: str, name: KeyName) -> bool:
-    """Drops the key of a server; False if there was none.
+    """Remove the key of a server; False if there was none.
 
     Raises:
         ValidationError, OSError: as `stored_key`.
@@ -96,17 +96,15 @@ def forget_key(url: str, name: KeyName) -> bool:
 
 def _read() -> _Stored:
     path = keys_path()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         return {}
     if readable_by_others(path):
         raise ValidationError(
             f"{path} holds keys, and others on this machine can read it: chmod 600 '{path}'"
         )
     try:
-        stored = json.loads(text)
-    except ValueError:
+        stored = json.loads(read_text(path))
+    except (ValueError, RecursionError):
         stored = None
     if not _is_a_store(stored):
         raise ValidationError(f"{path} is not a file of keys: delete it, and set the keys anew")

@@ -37,10 +37,7 @@ def embedded_client(why: str) -> Iterator[Client]:
     """
     missing = local_extra_missing()
     if missing is not None:
-        raise ConnectError(
-            f"{why}, and there is no local server to start ({missing} is not installed): "
-            f"{LOCAL_EXTRA}, or name a server with --url"
-        )
+        raise ConnectError(f"{why}, and the local server is not installed ({missing} is missing)")
     from ..local_server import LocalServer
     from ..server.model_files.default_model import default_model
     from .progress import download_progress

@@ -1,14 +1,30 @@
-"""Commands that have commands of their own, and list what there is when none is given."""
+"""Commands that have commands of their own."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import click
 
-__all__ = ["ListingGroup"]
+__all__ = ["ListingGroup", "SuggestingGroup"]
 
 
-class ListingGroup(click.Group):
-    """`tabbyapi NAME [OPTIONS]` is `tabbyapi NAME list [OPTIONS]`."""
+class SuggestingGroup(click.Group):
+    """Suggests a command for a mistyped one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, known = args[0], self.list_commands(ctx)
+        if name in known or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        close = get_close_matches(name, known, n=1)
+        advice = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(known)}."
+        raise click.UsageError(f"No such command {name!r}. {advice}", ctx)
+
+
+class ListingGroup(SuggestingGroup):
+    """Lists what there is when no command is given."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         first = args[0] if args else "-"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .connect import Server, server_options
+from .connect import Server, complete_models, server_options
 from .groups import ListingGroup
 from .output import json_option, show, warn
 from .params import parameter_option
@@ -80,7 +80,7 @@ def show_(server: Server, as_json: bool, embedding: bool) -> None:
 
 
 @models.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_models)
 @server_options
 @json_option
 @_embedding

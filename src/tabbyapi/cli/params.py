@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from .connect import complete_models
 from .inputs import text_of, well_formed
 from .settings import SETTINGS, find
 
@@ -109,7 +110,13 @@ def _given_or_set(name: str, value: Any) -> Any:
 
 
 _OPTIONS = (
-    click.option("--model", metavar="NAME", help="Model to answer, where the server has several."),
+    click.option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        shell_complete=complete_models,
+        help="Model to answer, where the server has several.",
+    ),
     click.option("--max-tokens", type=int, metavar="N", help="Longest answer, in tokens."),
     click.option("--temperature", type=float, metavar="T", help="0 (always the likeliest) to 10."),
     click.option("--top-p", type=float, metavar="P", help="Nucleus sampling, 0 to 1."),
@@ -133,7 +140,7 @@ _SINGLE = (
 def generation_options(function: F) -> F:
     """Adds `--system` and the sampling options; the command gets `system` and `params`."""
 
-    @click.option("--system", "-s", metavar="TEXT", help="Instructions for the model; @FILE reads.")
+    @click.option("--system", metavar="TEXT", help="Instructions for the model; @FILE reads.")
     @wraps(function)
     def command(
         *args: Any, system: str | None, stop: tuple[str, ...], more: Any, **kwargs: Any

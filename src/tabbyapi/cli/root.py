@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .._version import __version__
+from .groups import SuggestingGroup
 
 __all__ = ["main"]
 
@@ -30,7 +31,8 @@ _COMMANDS = {
     "embed": "Print the vectors of texts.",
     "health": "Say whether the server works.",
     "whoami": "Say what the key allows.",
-    "config": "Show and change settings and keys.",
+    "config": "Show and change settings, servers and keys.",
+    "env": "Print the server's address and keys for a shell.",
     "completion": "Make a shell complete commands and options.",
 }
 """In the order of `--help`. The module of the same name holds a function of that name."""
@@ -39,7 +41,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _READER_LEFT = 141  # 128 + SIGPIPE
 
 
-class _Program(click.Group):
+class _Program(SuggestingGroup):
     """A group whose commands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -99,6 +101,7 @@ def main() -> None:
     tabbyapi batch in.jsonl out.jsonl      a file of requests, line by line
     tabbyapi serve --model model.gguf      a server on this machine
 
-    A server is found by --url, then by TABBY_API_ENDPOINT, then by the config file, then on port
-    5000 of this machine. Its key is --api-key, then TABBY_API_KEY, then what "config set" keeps.
+    A server is found by --url or --server, then by TABBY_API_ENDPOINT, then by the config file,
+    then on port 5000 of this machine. Its key is --api-key, then TABBY_API_KEY, then the one that
+    "config set" has stored.
     """
