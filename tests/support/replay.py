@@ -152,10 +152,13 @@ class ReplayServer:
     left: threading.Event = field(default_factory=threading.Event)
     """Set when a client closed its connection during an answer or a silence."""
     url: str = ""
+    listener: socket.socket | None = None
+    """Where it listens; default: a free port of this machine."""
 
     def __enter__(self) -> ReplayServer:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener = self.listener or socket.create_server(("127.0.0.1", 0))
+        if self.listener is None:
+            self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._loop = asyncio.new_event_loop()
         # Here, not in the thread: a server may be left before its thread has begun.
         self._main = self._loop.create_task(self._serve())
@@ -194,7 +197,8 @@ class ReplayServer:
             self._listener.close()
 
     async def _answer(self, connection: socket.socket, number: int) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if connection.family != getattr(socket, "AF_UNIX", None):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader, writer = await asyncio.open_connection(sock=connection)
         try:
             while raw := await _read_request(reader):

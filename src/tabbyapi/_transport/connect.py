@@ -102,11 +102,13 @@ class Route:
         advice = "" if isinstance(error, str) else certificate_advice(error)
         server = self.url if self.uds is None else f"the Unix socket {self.uds}"
         if self.proxy is not None and not advice:
-            unset = "the variable" if self.proxy.source != "proxy=" else "the argument"
-            return ConnectError(
-                f"cannot connect through the proxy {self.proxy}: {reason}. Check {unset}, or "
-                "except the server with NO_PROXY, or pass proxy=False"
+            source = self.proxy.source
+            advice = (
+                "Check the address that was given"
+                if source == "proxy="
+                else f"Check {source}, or except the server with NO_PROXY or proxy=False"
             )
+            return ConnectError(f"cannot connect{self.via}: {reason}. {advice}")
         advice = advice or (
             "Is TabbyAPI running there? Check base_url (or TABBY_API_ENDPOINT), or start a server "
             "on this machine with 'tabbyapi serve'"
