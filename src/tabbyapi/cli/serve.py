@@ -20,6 +20,14 @@ def _folder(name: str, text: str) -> Callable[[Command], Command]:
     return click.option(name, type=kind, help=text)
 
 
+def _thread_count(context: click.Context, option: click.Parameter, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter("auto, or a number from 1 on")
+    return int(value)
+
+
 @click.command()
 @click.option(
     "--model",
@@ -65,7 +73,14 @@ def _folder(name: str, text: str) -> Callable[[Command], Command]:
     show_default=True,
     help="Requests answered at the same time.",
 )
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads of the engine.")
+@click.option(
+    "--threads",
+    callback=_thread_count,
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
+    help="CPU threads of the engine; auto: one for each physical core.",
+)
 @click.option(
     "--gpu-layers", type=int, default=-1, metavar="N", help="Layers on the GPU; -1: all that fit."
 )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .admission import Admission
 from .engine import Engine, EngineDied, EngineError, EngineSpec, Native
+from .engine.threads import auto_threads
 from .errors import HTTPError
 from .model_files.files import ModelFile, open_model
 from .model_files.folders import find_projector
@@ -204,7 +205,7 @@ class ModelManager:
                 model=file.path,
                 n_ctx=file.context(options.n_ctx or settings.n_ctx),
                 slots=settings.slots,
-                threads=settings.engine_threads,
+                threads=settings.threads or auto_threads(),
                 gpu_layers=settings.gpu_layers,
                 cache_ram_mib=settings.cache_ram_mib,
                 timeout=settings.engine_timeout,
@@ -278,7 +279,7 @@ class ModelManager:
                 model=path,
                 n_ctx=file.context(settings.n_ctx),
                 slots=settings.slots,
-                threads=settings.engine_threads,
+                threads=settings.threads or auto_threads(),
                 gpu_layers=settings.gpu_layers,
                 cache_ram_mib=0,
                 pooling=-1 if file.pools else _MEAN,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -34,7 +33,7 @@ class Settings:
         n_ctx: context in tokens, shared by all slots; None: the model's, but at most 8192.
         slots: requests that generate at the same time; more wait.
         max_queue: requests that may wait for a slot; more are refused with 503.
-        threads: CPU threads of the engine; None: cores - 1.
+        threads: CPU threads of the engine; None: one for each physical core.
         gpu_layers: layers to put on a GPU, if the engine has one; -1: as many as fit.
         cache_ram_mib: memory for prompts kept for reuse, in MiB.
         ping_interval: seconds between comments in a stream, 0 for none.
@@ -111,11 +110,6 @@ class Settings:
     engine_timeout: float = 120.0
     load_timeout: float = 600.0
     log_level: str = "warning"
-
-    @property
-    def engine_threads(self) -> int:
-        """Threads to compute with: all cores but one, which keeps tokens coming under load."""
-        return self.threads or max(1, (os.cpu_count() or 2) - 1)
 
     @property
     def embeddings_folder(self) -> Path | None:

@@ -36,6 +36,7 @@ from .child import PREFIX
 from .events import EngineDied, EngineRefusal
 from .folders import make_folder, remove_folder, sweep_folders
 from .native import Native
+from .threads import bounded_spinning
 
 __all__ = ["Engine", "EngineError", "EngineSpec", "EngineState"]
 
@@ -253,7 +254,9 @@ class Engine:
             start_new_session=True,  # a Ctrl-C in the terminal is for the server to act on
             # The second, which llama.cpp does not document, makes it report its progress, and
             # then keep `child` inside the constructor until stdin closes.
-            env=os.environ | {"GGML_NO_BACKTRACE": "1", "LLAMA_SERVER_ROUTER_PORT": "1"},
+            env=os.environ
+            | bounded_spinning(os.environ)
+            | {"GGML_NO_BACKTRACE": "1", "LLAMA_SERVER_ROUTER_PORT": "1"},
         )
         assert process.stdin is not None
         with contextlib.suppress(OSError, RuntimeError):  # it is dead already, which is told later
