@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import struct
 import threading
+import time
 import zlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -258,3 +260,79 @@ def test_a_projector_for_another_model_is_an_error_that_names_the_files(
     projector = write_projector(tmp_path / "mmproj.gguf", model_width=96)
     with pytest.raises(tabbyapi.ConnectError, match=r"mmproj"):
         LocalServer(model=tiny_model, mmproj=projector).start()
+
+
+def noise(side: int) -> bytes:
+    """A JPEG file that is small, and large as PNG."""
+    out = io.BytesIO()
+    Image.effect_noise((side, side), 200).convert("RGB").save(out, "JPEG", quality=5)
+    return out.getvalue()
+
+
+def test_many_large_images_are_made_smaller_until_they_fit(
+    server: LocalServer, client: tabbyapi.Client
+) -> None:
+    big = noise(3000)
+    slowest, over = 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal slowest
+        with urllib3.PoolManager() as pool:
+            while not over.wait(0.02):
+                begin = time.monotonic()
+                assert pool.request("GET", server.url + "/health").status == 200
+                slowest = max(slowest, time.monotonic() - begin)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        reply = client.chat.create([user(["Look:", *[image(big)] * 6])], max_tokens=1)
+    finally:
+        over.set()
+        watcher.join()
+    assert reply.usage is not None
+    assert reply.usage.prompt_tokens > 6 * PATCHES
+    assert slowest < 1.5, "the server was busy with the images"
+
+
+def test_the_images_of_a_request_share_its_pixels() -> None:
+    from tabbyapi.server.prompt.images import _REQUEST_PIXELS, read_images
+    from tabbyapi.server.settings import Settings
+
+    url = "data:image/jpeg;base64," + b64encode(noise(3000)).decode()
+    images = asyncio.run(read_images([url] * 8, Settings()))
+    sizes = [Image.open(io.BytesIO(b64decode(data))).size for data in images]
+    assert sum(width * height for width, height in sizes) <= _REQUEST_PIXELS
+    assert min(min(size) for size in sizes) > 1000
+
+
+def test_images_of_all_requests_are_counted_until_they_are_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tabbyapi.server.errors import HTTPError
+    from tabbyapi.server.prompt import images
+
+    monkeypatch.setattr(images, "_MOST_HELD", 100)
+    held = images.PlacedImages()
+    held.add("x" * 80)
+    other = images.PlacedImages()
+    with pytest.raises(HTTPError, match="too many large images"):
+        other.add("x" * 30)
+    del held
+    other.add("x" * 30)
+    assert list(other) == ["x" * 30]
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04abcd",
+        b"Exif\0\0MM",
+    ],
+)
+def test_broken_exif_data_is_no_failure_of_the_server(client: tabbyapi.Client, exif: bytes) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(out, "JPEG", exif=exif)
+    assert client.chat.create([user([image(out.getvalue())])], max_tokens=1).usage

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tabbyapi.server.model_files.files import open_model
+from tabbyapi.server.model_files.folders import find_gguf, gguf_names, names
 from tabbyapi.server.model_files.gguf import NotAModelError, read_header, read_token_types
 
 UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
@@ -72,3 +76,34 @@ def test_entries_of_another_type_count_as_missing(tmp_path: Path) -> None:
     model = open_model(path)
     assert (model.title, model.trained_context, model.chat_template) == ("7", 0, None)
     assert model.context(None) == 4096
+
+
+def test_a_header_that_would_take_for_ever_to_read_is_refused_soon(tmp_path: Path) -> None:
+    # Zeros are empty strings: a sparse file of a gigabyte holds 130 million of them.
+    path = file_of(tmp_path, entry(b"a", ARRAY, array(STRING, 130_000_000)))
+    with path.open("r+b") as file:
+        file.truncate(1 << 30)
+    begin = time.monotonic()
+    for read in (read_header, read_token_types):
+        with pytest.raises(NotAModelError, match="too large"):
+            read(path)
+    assert time.monotonic() - begin < 5
+
+
+def test_a_header_with_more_text_than_any_model_has_is_refused(tmp_path: Path) -> None:
+    size = 40 << 20
+    path = file_of(tmp_path, *[text(b"k") + struct.pack("<IQ", STRING, size) + b"x" * size] * 2)
+    with pytest.raises(NotAModelError, match="too large"):
+        read_header(path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are bytes on Linux")
+def test_files_whose_names_are_no_text_are_passed_over(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    for name in (b"fine.gguf", b"UPPER.GGUF", b"odd-\xff.gguf", b"odd-\xff.jinja"):
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(b"")
+    os.mkdir(folder + b"/folder-\xfe")
+    Path(os.fsdecode(folder + b"/folder-\xfe/model.gguf")).write_bytes(b"")
+    assert gguf_names(tmp_path) == ["UPPER", "fine"]
+    assert names(tmp_path, ".jinja") == []
+    assert find_gguf(tmp_path, "UPPER") == tmp_path / "UPPER.GGUF"

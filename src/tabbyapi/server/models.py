@@ -186,7 +186,7 @@ class ModelManager:
                 return loaded
             async with self._admission.closed(wait=not options.skip_queue):
                 await self.unload()
-                return await self.load(open_model(path, name), options)
+                return await self.load(await asyncio.to_thread(open_model, path, name), options)
 
     async def load(self, file: ModelFile, options: LoadOptions | None = None) -> LoadedModel:
         """Load a model in place of the loaded one.
@@ -273,7 +273,7 @@ class ModelManager:
             EngineError, NotAModelError, OSError: it could not be loaded.
         """
         await self.unload_embedding()
-        file, settings = open_model(path, name), self._settings
+        file, settings = await asyncio.to_thread(open_model, path, name), self._settings
         engine = Engine(
             EngineSpec(
                 model=path,

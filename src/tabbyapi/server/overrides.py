@@ -107,7 +107,7 @@ def read_preset(folder: Path | None, name: str) -> dict[str, Any]:
         if path.stat().st_size > _LARGEST:
             raise PresetError(f"The preset {name!r} is too large.")
         listed = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise PresetError(f"The preset {name!r} cannot be read: {error}") from None
     if not isinstance(listed, dict):
         raise PresetError(f"The preset {name!r} holds no fields.")

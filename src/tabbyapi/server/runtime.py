@@ -61,7 +61,7 @@ class Runtime:
             preset = read_preset(settings.presets_dir, settings.preset)
             self.overrides.switch(preset, settings.preset)
         if settings.model is not None:
-            await self.models.load(open_model(settings.model))
+            await self.models.load(await asyncio.to_thread(open_model, settings.model))
         if settings.embeddings is not None:
             path = find_gguf(settings.embeddings_folder, settings.embeddings)
             if path is None:

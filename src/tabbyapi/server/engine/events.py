@@ -111,5 +111,6 @@ def refusal(raw: bytes, status: int) -> EngineRefusal:
     try:
         error = msgspec.json.decode(raw, type=dict[str, _Error])["error"]
     except (msgspec.DecodeError, KeyError):
-        return EngineRefusal(raw[:300].decode(errors="replace"), status=status)
-    return EngineRefusal(error.message, status=status, kind=error.type)
+        error = _Error(raw[:300].decode(errors="replace").strip())
+    message = error.message or f"it answered with status {status}, without a reason"
+    return EngineRefusal(message, status=status, kind=error.type)

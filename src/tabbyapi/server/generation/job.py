@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,7 @@ class MultimodalPrompt:
     """A prompt with images: `marker` stands in its text where each of them belongs."""
 
     text: str
-    images: tuple[str, ...]
+    images: Sequence[str]
     """PNG files in base64."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..engine import EngineDied, EngineRefusal
@@ -27,7 +28,7 @@ async def make_job(
     *,
     grammar: Grammar | None = None,
     budget: Budget | None = None,
-    images: tuple[str, ...] = (),
+    images: Sequence[str] = (),
     add_bos: bool = True,
 ) -> Job:
     """The work for one prompt. Raises `HTTPError` for what cannot be done."""

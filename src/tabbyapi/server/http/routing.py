@@ -6,6 +6,7 @@ one (503), then the body's fields (422), and only then the handler is called.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -19,12 +20,19 @@ from starlette.types import ASGIApp
 from ..auth import Access, Keys, check_access
 from ..errors import ClientGone, HTTPError
 from ..settings import Settings
+from ..workers.turns import CALLER, Caller
 from .bodies import MISSING, Bodies, located, read_json
 
 __all__ = ["Context", "Endpoint", "Served", "command", "get", "post"]
 
 B = TypeVar("B", bound=BaseModel)
 C = TypeVar("C", bound="Context")
+
+log = logging.getLogger("tabbyapi.server")
+
+# What values raise: half characters, endless nesting, numbers beyond every range.
+_OF_THE_DATA = (ValueError, RecursionError, OverflowError)
+_LONGEST_REASON = 300  # characters
 
 _MISSING_BODY: dict[str, Any] = {
     "type": "missing",
@@ -158,11 +166,26 @@ def _answering(endpoint: Endpoint, context: Context) -> Callable[[Request], Awai
             return await endpoint.handler(request, parsed, context)
 
     async def answer(request: Request) -> Any:
+        CALLER.set(_caller(request))
         try:
             return await (with_body(request, adapter) if adapter else without_body(request))
         except HTTPError as refused:
             return refused.answer()
+        except _OF_THE_DATA as error:
+            # A value that no check has foreseen: it is the request's, and so is the answer.
+            log.exception("%s %s was refused", endpoint.method, endpoint.path)
+            reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+            detail = f"The request holds a value that cannot be used ({reason})."
+            return HTTPError(400, detail).answer()
         except (ClientGone, ClientDisconnect):
             return Response(status_code=499)  # the client has left, so no one reads it
 
     return answer
+
+
+def _caller(request: Request) -> Caller:
+    """Where a request comes from, for what is shared out among callers."""
+    names = ("x-api-key", "x-admin-key", "authorization")
+    key = "".join(request.headers.get(name, "") for name in names)
+    connection = f"{request.client.host}:{request.client.port}" if request.client else ""
+    return Caller(str(hash(key)), connection)

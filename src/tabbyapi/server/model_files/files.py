@@ -50,7 +50,7 @@ def open_model(path: Path, name: str | None = None) -> ModelFile:
         template = DEFAULT.chat_template
     return ModelFile(
         path=path,
-        name=name or path.stem,
+        name=name or path.stem.encode("utf-8", "replace").decode(),
         title=title,
         trained_context=context if isinstance(context, int) and context > 0 else 0,
         chat_template=template if isinstance(template, str) else None,

@@ -24,7 +24,7 @@ def names(folder: Path | None, *suffixes: str) -> list[str]:
 
 def find(folder: Path | None, name: str, *suffixes: str) -> Path | None:
     """The file of this name; the endings are tried in order."""
-    found = {path.suffix: path for path in _files(folder, suffixes) if path.stem == name}
+    found = {path.suffix.lower(): path for path in _files(folder, suffixes) if path.stem == name}
     return next((found[suffix] for suffix in suffixes if suffix in found), None)
 
 
@@ -58,7 +58,7 @@ def _gguf(folder: Path | None) -> dict[str, Path]:
     if folder is None or not folder.is_dir():
         return found
     for child in folder.iterdir():
-        if child.is_dir():
+        if child.is_dir() and _is_text(child.name):
             held = sorted(path for path in _files(child, (".gguf",)) if _is_model(path))
             if held:
                 found[child.name] = held[0]
@@ -75,4 +75,13 @@ def _is_model(path: Path) -> bool:
 def _files(folder: Path | None, suffixes: tuple[str, ...]) -> list[Path]:
     if folder is None or not folder.is_dir():
         return []
-    return [path for path in folder.iterdir() if path.suffix in suffixes and path.is_file()]
+    return [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and _is_text(path.name) and path.is_file()
+    ]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8. Another one cannot be asked for, nor listed, in JSON."""
+    return not any("\udc80" <= char <= "\udcff" for char in name)

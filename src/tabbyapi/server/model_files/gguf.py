@@ -1,7 +1,8 @@
 """Reads the metadata of a GGUF file without the engine: name, context, template.
 
 Reads the key-value section only, from the start of the file; arrays (the vocabulary) are
-skipped, not kept. Cost: a few milliseconds for a vocabulary of 150,000.
+skipped, not kept. What is read is bounded, whatever the file says of itself. A vocabulary of
+150,000 takes about 0.1 s, so an event loop leaves this to a thread.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ _TOKEN_TYPES = "tokenizer.ggml.token_type"
 CONTROL = 3
 """The type of tokens that are markup, such as `<|im_end|>`."""
 
-_LONGEST = 64 * 1024 * 1024  # no key or string of a sound file comes near
+# Bounds of a whole header, which no sound one comes near: bytes kept, and strings passed over.
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_STRINGS = 4_000_000
+_MOST_TOKENS = 4_000_000
 
 
 class NotAModelError(ValueError):
@@ -33,12 +37,26 @@ class _Reader:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self.file, self.path = file, path
         self._size = os.fstat(file.fileno()).st_size
+        self._bytes = self._strings = 0
 
     def take(self, size: int) -> bytes:
-        data = self.file.read(size) if size <= _LONGEST else b""
+        self._bytes += size
+        if self._bytes > _MOST_BYTES:
+            raise self._large()
+        data = self.file.read(size)
         if len(data) != size:
             raise self._short()
         return data
+
+    def _large(self) -> NotAModelError:
+        return NotAModelError(f"{self.path} is broken: its header is too large")
+
+    def skip_strings(self, count: int) -> None:
+        self._strings += count
+        if self._strings > _MOST_STRINGS:
+            raise self._large()
+        for _ in range(count):
+            self.skip(self.number("Q"))
 
     def skip(self, size: int) -> None:
         if size > self._size - self.file.tell():
@@ -59,6 +77,8 @@ class _Reader:
         code = _SCALARS.get(item, "f")
         if code in "fd":
             raise NotAModelError(f"{self.path} is broken: token types that are no integers")
+        if count > _MOST_TOKENS:
+            raise NotAModelError(f"{self.path} is broken: it has {count:,} token types")
         data = self.take(struct.calcsize("<" + code) * count)
         return [int(number) for (number,) in struct.iter_unpack("<" + code, data)]
 
@@ -70,8 +90,7 @@ class _Reader:
             if item in _SCALARS:
                 self.skip(struct.calcsize("<" + _SCALARS[item]) * count)
             elif item == _STRING:
-                for _ in range(count):
-                    self.skip(self.number("Q"))
+                self.skip_strings(count)
             else:
                 raise self._unknown(item)
             return None
@@ -102,7 +121,7 @@ def read_token_types(path: Path) -> list[int]:
 
 
 def _entries(reader: _Reader) -> Iterator[tuple[str, int]]:
-    """Name and type of each entry; whoever asks for the next one has read the value before."""
+    """Name and type of each entry. The caller reads the value before it asks for the next one."""
     path = reader.path
     if reader.file.read(4) != b"GGUF":
         raise NotAModelError(f"{path} is not a GGUF model file")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-
 from ..engine import EngineDied, EngineRefusal
 from ..errors import HTTPError
 from ..models import LoadedModel
@@ -39,10 +37,10 @@ async def image_marker(loaded: LoadedModel) -> str:
     return marker
 
 
-async def placed_images(urls: list[str], places: int, settings: Settings) -> tuple[str, ...]:
+async def placed_images(urls: list[str], places: int, settings: Settings) -> list[str]:
     """The images as the engine takes them. Raises `HTTPError` (400) naming one that is unusable."""
     if places != len(urls):
         raise HTTPError(400, f"The prompt template places {places} of {len(urls)} images.")
     from .images import read_images  # takes a while to import, and few requests have images
 
-    return tuple(b64encode(data).decode() for data in await read_images(urls, settings))
+    return await read_images(urls, settings)

@@ -73,7 +73,7 @@ async def _prepare(
     if grammar is None:
         grammar = constraint(body, after_reasoning=end if inside else "")
     budget = _budget(body, start, end, inside) if splits and grammar is None else None
-    images = await placed_images(urls, text.count(marker), settings) if urls else ()
+    images = await placed_images(urls, text.count(marker), settings) if urls else []
     job = await make_job(runtime, loaded, body, text, grammar=grammar, budget=budget, images=images)
     # Markup inside of JSON is text that somebody wrote, no call.
     parses = forced or (

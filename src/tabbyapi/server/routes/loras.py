@@ -6,6 +6,7 @@ model. Answers that are being written are waited for; requests that come meanwhi
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +66,7 @@ async def _load(body: LoraLoadRequest, runtime: Runtime) -> dict[str, list[str]]
         failure: list[str] = []
         for info in body.loras:
             path = find_gguf(runtime.settings.loras_dir, info.name)
-            if path is None or not _fits(path, loaded):
+            if path is None or not await asyncio.to_thread(_fits, path, loaded):
                 failure.append(info.name)
                 continue
             wanted[info.name] = Adapter(path, 1.0 if info.scaling is None else info.scaling)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field
@@ -72,12 +73,13 @@ async def encode(_: Request, body: EncodeRequest, runtime: Runtime) -> ASGIApp:
 async def decode(_: Request, body: DecodeRequest, runtime: Runtime) -> ASGIApp:
     """The text of token ids."""
     loaded = runtime.model()
-    last = len(loaded.token_types) - 1
+    types = await asyncio.to_thread(lambda: loaded.token_types)  # reads the file, the first time
+    last = len(types) - 1
     if any(not 0 <= token <= last for token in body.tokens):
         raise HTTPError(400, f"The token ids of this model are 0 to {last}.")
     kept = body.tokens
     if body.decode_special_tokens is False:
-        kept = [token for token in kept if loaded.token_types[token] != CONTROL]
+        kept = [token for token in kept if types[token] != CONTROL]
     try:
         answer = await loaded.ask(lambda native: native.post("/detokenize", {"tokens": kept}))
     except (EngineDied, EngineRefusal) as error:
