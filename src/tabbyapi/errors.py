@@ -112,7 +112,7 @@ class APIError(TabbyError):
         super().__init__(message)
         self.status_code = status_code
         self.hint = hint
-        self.details = list(details)
+        self.details: list[str] = list(details)
         self.body = body
         self.method = method
         self.url = url
@@ -302,4 +302,4 @@ class ToolLoopError(OutputError):
         self, message: str, *, text: str = "", response: Any = None, messages: Sequence[Any] = ()
     ) -> None:
         super().__init__(message, text=text, response=response)
-        self.messages = list(messages)
+        self.messages: Sequence[Any] = list(messages)

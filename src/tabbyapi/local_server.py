@@ -81,7 +81,7 @@ class LocalServer:
             self.stop()
             reason = state.get("error") or f"it ended with status {process.returncode}"
             raise ConnectError(f"The local server did not start: {reason}")
-        self.url = state["url"]
+        self.url: str = state["url"]
         return self
 
     def _resolve(self) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
@@ -40,7 +40,7 @@ class Decoder(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind
-        self.fast = msgspec.json.Decoder(kind).decode
+        self.fast: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
 
     def __call__(self, data: bytes, halves: Halves | None = None) -> T:
         """The value of a JSON text.

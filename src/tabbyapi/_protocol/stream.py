@@ -78,8 +78,8 @@ class StreamDecoder(Generic[C, R]):
         self._is_chunk = is_chunk
         self._sse = SSEDecoder()
         self._ends_with_done = ends_with_done
-        self.assembler = assembler
-        self.done = False
+        self.assembler: Assembler[C, R] = assembler
+        self.done: bool = False
         self.error: StreamError | None = None
 
     @property

@@ -112,7 +112,8 @@ class Journal:
         self._path = path
         self._digests = array("Q")
         self._dirty = False
-        self.done = self.failed = 0
+        self.done: int = 0
+        self.failed: int = 0
         self._file = _opened(path)
         try:
             if overwrite:

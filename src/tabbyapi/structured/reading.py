@@ -100,7 +100,7 @@ class PartialReader:
     """
 
     def __init__(self) -> None:
-        self.text = ""
+        self.text: str = ""
         self._parsed_at = 0
         self._value: Any = None
 

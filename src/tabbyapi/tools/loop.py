@@ -83,7 +83,7 @@ class ToolLoop:
         max_rounds: int = 8,
         tools_from_text: bool = False,
     ) -> None:
-        self.done = False
+        self.done: bool = False
         self._given = messages
         self._tools = _by_name(tools)
         self._specs = [each.spec for each in self._tools.values()]

@@ -5,142 +5,50 @@ Annotations are not postponed in these modules: msgspec and typing would compile
 when it is imported.
 """
 
-from .chat import (
-    ChatCompletionRespChoice,
-    ChatCompletionResponse,
-    ChatCompletionStreamChoice,
-    ChatCompletionStreamResponse,
-    ChatLogprobs,
-    Delta,
-    TokenLogprob,
-    TopLogprob,
+from . import (
+    chat,
+    completions,
+    embeddings,
+    health,
+    loras,
+    messages,
+    models,
+    options,
+    params,
+    requests,
+    sampling,
+    templates,
+    tokens,
+    usage,
 )
-from .completions import (
-    CompletionChoice,
-    CompletionLogprobs,
-    CompletionResponse,
-    CompletionStreamChoice,
-    CompletionStreamResponse,
-)
-from .embeddings import (
-    Embedding,
-    EmbeddingResponse,
-    EmbeddingUsage,
-)
-from .health import (
-    HealthIssue,
-    HealthStatus,
-)
-from .loras import (
-    LoraCard,
-    LoraLoadResponse,
-    LoraScaling,
-)
-from .messages import (
-    ChatImageURL,
-    ChatMessage,
-    ChatMessageContent,
-    ChatMessageRole,
-    ContentLike,
-    FunctionCall,
-    MessageLike,
-    ToolCall,
-    assistant,
-    system,
-    tool,
-    user,
-)
-from .models import (
-    LoadProgress,
-    ModelCard,
-    ModelParameters,
-    ServerProps,
-)
-from .options import (
-    Limits,
-    Retry,
-    RetryPolicy,
-    Timeout,
-)
-from .params import (
-    CallOptions,
-    ChatParams,
-    DecodeParams,
-    DownloadParams,
-    EmbeddingParams,
-    EncodeParams,
-    GenerationParams,
-    LoadEmbeddingParams,
-    LoadParams,
-    LoraParams,
-    SamplingParams,
-)
-from .requests import (
-    ChatCompletionRequest,
-)
-from .sampling import (
-    SamplerOverride,
-    SamplerOverrides,
-)
-from .usage import (
-    UsageStats,
-)
+from .chat import *
+from .completions import *
+from .embeddings import *
+from .health import *
+from .loras import *
+from .messages import *
+from .models import *
+from .options import *
+from .params import *
+from .requests import *
+from .rules import CONFIG, Config
+from .sampling import *
+from .templates import *
+from .tokens import *
+from .usage import *
 
-__all__ = [
-    "CallOptions",
-    "ChatCompletionRequest",
-    "ChatCompletionRespChoice",
-    "ChatCompletionResponse",
-    "ChatCompletionStreamChoice",
-    "ChatCompletionStreamResponse",
-    "ChatImageURL",
-    "ChatLogprobs",
-    "ChatMessage",
-    "ChatMessageContent",
-    "ChatMessageRole",
-    "ChatParams",
-    "CompletionChoice",
-    "CompletionLogprobs",
-    "CompletionResponse",
-    "CompletionStreamChoice",
-    "CompletionStreamResponse",
-    "ContentLike",
-    "DecodeParams",
-    "Delta",
-    "DownloadParams",
-    "Embedding",
-    "EmbeddingParams",
-    "EmbeddingResponse",
-    "EmbeddingUsage",
-    "EncodeParams",
-    "FunctionCall",
-    "GenerationParams",
-    "HealthIssue",
-    "HealthStatus",
-    "Limits",
-    "LoadEmbeddingParams",
-    "LoadParams",
-    "LoadProgress",
-    "LoraCard",
-    "LoraLoadResponse",
-    "LoraParams",
-    "LoraScaling",
-    "MessageLike",
-    "ModelCard",
-    "ModelParameters",
-    "Retry",
-    "RetryPolicy",
-    "SamplerOverride",
-    "SamplerOverrides",
-    "SamplingParams",
-    "ServerProps",
-    "Timeout",
-    "TokenLogprob",
-    "ToolCall",
-    "TopLogprob",
-    "UsageStats",
-    "assistant",
-    "system",
-    "tool",
-    "user",
-]
+__all__ = ["CONFIG", "Config"]
+__all__ += chat.__all__
+__all__ += completions.__all__
+__all__ += embeddings.__all__
+__all__ += health.__all__
+__all__ += loras.__all__
+__all__ += messages.__all__
+__all__ += models.__all__
+__all__ += options.__all__
+__all__ += params.__all__
+__all__ += requests.__all__
+__all__ += sampling.__all__
+__all__ += templates.__all__
+__all__ += tokens.__all__
+__all__ += usage.__all__
