@@ -16,14 +16,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import errors, types
-from ._client.aio import AsyncClient
-from ._client.sync import Client
-from ._streaming.sync import Stream
-from ._version import __version__
+from ._client.aio import AsyncClient as AsyncClient
+from ._client.sync import Client as Client
+from ._streaming.sync import Stream as Stream
+from ._version import __version__ as __version__
 from .errors import *
 from .types import *
 
 if TYPE_CHECKING:
+    from ._services.auth import Permission as Permission
+    from ._services.chat import MessagesLike as MessagesLike
+    from ._services.common import TimeoutLike as TimeoutLike
+    from ._services.lora import LorasLike as LorasLike
+    from ._services.sampling import OverridesLike as OverridesLike
+    from ._services.tokens import TextOrMessages as TextOrMessages
     from ._streaming.aio import AsyncStream as AsyncStream
     from .batch import BatchTotals as BatchTotals
     from .batch import run_batch as run_batch
@@ -32,9 +38,13 @@ if TYPE_CHECKING:
     from .conversation import ContextUse as ContextUse
     from .conversation import Conversation as Conversation
     from .conversation import ConversationStream as ConversationStream
+    from .conversation.settings import ConversationOptions as ConversationOptions
     from .images import image as image
     from .local_server import LocalServer as LocalServer
+    from .many import AsyncPrompts as AsyncPrompts
+    from .many import ManyParams as ManyParams
     from .many import MapResult as MapResult
+    from .many import Prompts as Prompts
     from .structured import AsyncParsedStream as AsyncParsedStream
     from .structured import Parsed as Parsed
     from .structured import ParsedStream as ParsedStream
@@ -44,8 +54,20 @@ if TYPE_CHECKING:
     from .tools import ToolResult as ToolResult
     from .tools import ToolRun as ToolRun
     from .tools import tool_of as tool_of
+    from .tools.run import RunParams as RunParams
 
 _LAZY = {
+    "RunParams": "tools.run",
+    "Prompts": "many",
+    "ManyParams": "many",
+    "AsyncPrompts": "many",
+    "ConversationOptions": "conversation.settings",
+    "TextOrMessages": "_services.tokens",
+    "OverridesLike": "_services.sampling",
+    "LorasLike": "_services.lora",
+    "TimeoutLike": "_services.common",
+    "MessagesLike": "_services.chat",
+    "Permission": "_services.auth",
     "AsyncStream": "_streaming.aio",
     "BatchTotals": "batch",
     "run_batch": "batch",
@@ -69,33 +91,9 @@ _LAZY = {
 }
 """Names that are imported when they are first used, and the module of each."""
 
-__all__ = [
-    "AsyncClient",
-    "AsyncConversation",
-    "AsyncConversationStream",
-    "AsyncParsedStream",
-    "AsyncStream",
-    "BatchTotals",
-    "Client",
-    "ContextUse",
-    "Conversation",
-    "ConversationStream",
-    "LocalServer",
-    "Parsed",
-    "ParsedStream",
-    "PendingCall",
-    "Stream",
-    "Tool",
-    "ToolResult",
-    "ToolRun",
-    "__version__",
-    "image",
-    "run_batch",
-    "schema_of",
-    "tool_of",
-]
-__all__ += errors.__all__
-__all__ += types.__all__
+if not TYPE_CHECKING:  # checkers know the public names by their imports
+    __all__ = ["AsyncClient", "Client", "Stream", "__version__", *_LAZY]
+    __all__ += errors.__all__ + types.__all__
 
 
 def __getattr__(name: str) -> Any:
@@ -109,4 +107,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_LAZY})

@@ -52,7 +52,7 @@ class LocalServer:
         self._settings = settings
         self.api_key: str = settings["api_keys"][0] if settings["api_keys"] else ""
         self.admin_key: str = settings["admin_key"]
-        self.url = ""
+        self.url: str = ""
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> LocalServer:
@@ -81,7 +81,7 @@ class LocalServer:
             self.stop()
             reason = state.get("error") or f"it ended with status {process.returncode}"
             raise ConnectError(f"The local server did not start: {reason}")
-        self.url: str = state["url"]
+        self.url = state["url"]
         return self
 
     def _resolve(self) -> Path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 from .._protocol.call import Call, StreamCall
 from .._protocol.endpoint import Endpoint, as_limits, as_retry
 from .._protocol.responses import decode_answer, error_of_answer
+from .._services.caller import show_parameters
 from .._transport import fork
 from .._transport.base import Answer, Request, begun, time_left
 from ..errors import RequestError, TabbyError
@@ -71,6 +72,9 @@ class BaseClient:
         self._origin: BaseClient = self
         self._closed = False
         self._pid = fork.pid
+
+    def __init_subclass__(cls) -> None:
+        show_parameters(cls)
 
     def _make_transport(self, given: object | None, **connection: Any) -> Any:
         raise NotImplementedError

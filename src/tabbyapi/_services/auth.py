@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from .._protocol.call import Call
 from .._protocol.decode import Decoder
 from ..types.health import AuthPermission
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 from .common import TimeoutLike
 
 __all__ = ["AsyncAuth", "Auth", "Permission"]
@@ -31,11 +31,8 @@ def _permission_call(timeout: TimeoutLike) -> Call[Permission]:
     )
 
 
-class Auth:
+class Auth(Service):
     """What the client's key may do. `client.auth`."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def permission(self, *, timeout: TimeoutLike = None) -> Permission:
         """What the best of the client's keys may do: "admin" or "api".
@@ -48,11 +45,8 @@ class Auth:
         return self._client.send(_permission_call(timeout))
 
 
-class AsyncAuth:
+class AsyncAuth(AsyncService):
     """What the client's key may do. `client.auth` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def permission(self, *, timeout: TimeoutLike = None) -> Permission:
         """What the best of the client's keys may do; see `Auth.permission`."""

@@ -15,7 +15,7 @@ from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
 from ..types.messages import MessageLike
 from ..types.params import ChatParams
 from ..types.requests import ChatCompletionRequest
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 from .resolve_types import resolve_types
 
 if TYPE_CHECKING:
@@ -92,11 +92,8 @@ def _once(call: Call[T]) -> Call[T]:
     return msgspec.structs.replace(call, repeatable=False)
 
 
-class Chat:
+class Chat(Service):
     """Multi-turn conversations with a model. `client.chat`."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def create(
         self, messages: MessagesLike, **params: Unpack[ChatParams]
@@ -250,11 +247,8 @@ class Chat:
         return run(lambda asked, own: self.create(asked, **own), messages, params)
 
 
-class AsyncChat:
+class AsyncChat(AsyncService):
     """Multi-turn conversations with a model. `client.chat` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def create(
         self, messages: MessagesLike, **params: Unpack[ChatParams]

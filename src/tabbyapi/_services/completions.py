@@ -12,7 +12,7 @@ from .._protocol.requests.generation import generation_fields
 from .._protocol.requests.services import prompt_of
 from ..types.completions import CompletionResponse, CompletionStreamResponse
 from ..types.params import GenerationParams
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 from .resolve_types import resolve_types
 
 if TYPE_CHECKING:
@@ -85,11 +85,8 @@ def completion_stream_call(
     )
 
 
-class Completions:
+class Completions(Service):
     """Texts that go on from a prompt, without roles or a chat template. `client.completions`."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def create(
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
@@ -123,11 +120,8 @@ class Completions:
         return self._client.open_stream(completion_stream_call(prompt, params))
 
 
-class AsyncCompletions:
+class AsyncCompletions(AsyncService):
     """Texts that go on from a prompt. `client.completions` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def create(
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]

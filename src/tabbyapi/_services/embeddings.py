@@ -17,7 +17,7 @@ from .._protocol.requests.rules import body_of
 from .._protocol.requests.services import embedding_input
 from ..types.embeddings import Embedding, EmbeddingResponse, EmbeddingUsage
 from ..types.params import EmbeddingParams
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 
 __all__ = ["AsyncEmbeddings", "Embeddings", "embedding_call"]
 
@@ -77,11 +77,8 @@ def embedding_call(
     )
 
 
-class Embeddings:
+class Embeddings(Service):
     """Vectors of texts, from the loaded embedding model. `client.embeddings`."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def create(
         self, input: str | Sequence[str], **params: Unpack[EmbeddingParams]
@@ -103,11 +100,8 @@ class Embeddings:
         return self._client.send(embedding_call(input, params))
 
 
-class AsyncEmbeddings:
+class AsyncEmbeddings(AsyncService):
     """Vectors of texts. `client.embeddings` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def create(
         self, input: str | Sequence[str], **params: Unpack[EmbeddingParams]

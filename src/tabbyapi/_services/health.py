@@ -7,7 +7,7 @@ import msgspec
 from .._protocol.call import Call
 from .._protocol.decode import Decoder, JSONError
 from ..types.health import HealthIssue, HealthStatus
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 from .common import TimeoutLike
 
 __all__ = ["AsyncHealth", "Health"]
@@ -41,11 +41,8 @@ def _check_call(timeout: TimeoutLike) -> Call[HealthStatus]:
     )
 
 
-class Health:
+class Health(Service):
     """Whether the server works. `client.health`. Needs no key."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def check(self, *, timeout: TimeoutLike = None) -> HealthStatus:
         """The server's health. That it is bad is an answer too, not an error.
@@ -56,11 +53,8 @@ class Health:
         return self._client.send(_check_call(timeout))
 
 
-class AsyncHealth:
+class AsyncHealth(AsyncService):
     """Whether the server works. `client.health` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def check(self, *, timeout: TimeoutLike = None) -> HealthStatus:
         """The server's health; see `Health.check`."""

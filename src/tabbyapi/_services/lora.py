@@ -12,7 +12,7 @@ from .._protocol.requests.services import lora_list
 from ..errors import InvalidRequestError
 from ..types.loras import LoraCard, LoraList, LoraLoadResponse, LoraScaling
 from ..types.params import LoraParams
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 from .common import TimeoutLike, nothing
 
 __all__ = ["AsyncLora", "Lora", "LorasLike", "lora_load_call"]
@@ -86,15 +86,12 @@ def _unload_call(timeout: TimeoutLike) -> Call[None]:
     )
 
 
-class Lora:
+class Lora(Service):
     """Adapters of the loaded model. `client.lora`. Loading needs the admin key.
 
     TabbyAPI's current engine has no support for LoRA: there, `load` always fails. The local
     server loads adapters in GGUF format.
     """
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def list(self, *, timeout: TimeoutLike = None) -> Cards:
         """With the admin key: every adapter on the server. Otherwise the active ones."""
@@ -131,11 +128,8 @@ class Lora:
         self._client.send(_unload_call(timeout))
 
 
-class AsyncLora:
+class AsyncLora(AsyncService):
     """Adapters of the loaded model. `client.lora` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def list(self, *, timeout: TimeoutLike = None) -> Cards:
         """The adapters on the server; see `Lora.list`."""

@@ -11,7 +11,7 @@ from .._protocol.decode import Decoder, JSONError
 from .._protocol.requests.services import download_body, load_body, load_embedding_body
 from ..types.models import DownloadResponse, LoadProgress, ModelCard, ModelList, ServerProps
 from ..types.params import DownloadParams, LoadEmbeddingParams, LoadParams
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 from .common import TimeoutLike, nothing
 
 if TYPE_CHECKING:
@@ -127,11 +127,8 @@ def download_call(repo_id: str, params: Mapping[str, Any]) -> Call[str]:
     )
 
 
-class Models:
+class Models(Service):
     """The server's models. `client.models`. What changes the server needs the admin key."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def list(self, *, timeout: TimeoutLike = None) -> Cards:
         """With the admin key: every model on the server. Otherwise the loaded one, or none.
@@ -253,11 +250,8 @@ class Models:
         return self._client.send(download_call(repo_id, params))
 
 
-class AsyncModels:
+class AsyncModels(AsyncService):
     """The server's models. `client.models` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def list(self, *, timeout: TimeoutLike = None) -> Cards:
         """The models on the server; see `Models.list`."""

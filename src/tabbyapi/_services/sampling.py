@@ -9,7 +9,7 @@ from .._protocol.call import Call, encode_body
 from .._protocol.decode import Decoder
 from .._protocol.requests.services import override_switch_body
 from ..types.sampling import SamplerOverride, SamplerOverrides
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 from .common import TimeoutLike, nothing
 
 __all__ = ["AsyncSampling", "OverridesLike", "Sampling", "override_switch_call"]
@@ -65,11 +65,8 @@ def _unload_call(timeout: TimeoutLike) -> Call[None]:
     )
 
 
-class Sampling:
+class Sampling(Service):
     """Overrides of sampling fields, for everyone. `client.sampling`. Changes need the admin key."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def list_overrides(self, *, timeout: TimeoutLike = None) -> SamplerOverrides:
         """The overrides in force, and with the admin key the names of all presets.
@@ -106,11 +103,8 @@ class Sampling:
         self._client.send(_unload_call(timeout))
 
 
-class AsyncSampling:
+class AsyncSampling(AsyncService):
     """Overrides of sampling fields. `client.sampling` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def list_overrides(self, *, timeout: TimeoutLike = None) -> SamplerOverrides:
         """The overrides in force; see `Sampling.list_overrides`."""

@@ -10,7 +10,7 @@ from .._protocol.decode import Decoder
 from .._protocol.requests.services import name_of
 from ..errors import InvalidRequestError
 from ..types.templates import TemplateList
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 from .common import TimeoutLike, nothing
 
 __all__ = ["AsyncTemplates", "Templates", "template_switch_call"]
@@ -81,11 +81,8 @@ def _unload_call(timeout: TimeoutLike) -> Call[None]:
     )
 
 
-class Templates:
+class Templates(Service):
     """The chat template of the loaded model. `client.templates`. Changes need the admin key."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def list(self, *, timeout: TimeoutLike = None) -> Names:
         """With the admin key: the templates on the server. Otherwise the one in use, or none.
@@ -113,11 +110,8 @@ class Templates:
         self._client.send(_unload_call(timeout))
 
 
-class AsyncTemplates:
+class AsyncTemplates(AsyncService):
     """The chat template of the loaded model. `client.templates` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def list(self, *, timeout: TimeoutLike = None) -> Names:
         """The templates on the server; see `Templates.list`."""

@@ -12,7 +12,7 @@ from .._protocol.requests.services import text_or_messages, token_ids_of
 from ..types.messages import MessageLike
 from ..types.params import DecodeParams, EncodeParams
 from ..types.tokens import TokenDecodeResponse, TokenEncodeResponse
-from .caller import AsyncCaller, Caller
+from .caller import AsyncService, Service
 
 __all__ = ["AsyncTokens", "TextOrMessages", "Tokens", "decode_call", "encode_call"]
 
@@ -64,11 +64,8 @@ def decode_call(tokens: Iterable[int], params: Mapping[str, Any]) -> Call[str]:
     )
 
 
-class Tokens:
+class Tokens(Service):
     """The loaded model's tokens. `client.tokens`."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
 
     def encode(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> list[int]:
         """The token ids of a text, or of messages as the chat template writes them.
@@ -102,11 +99,8 @@ class Tokens:
         return len(self.encode(text, **params))
 
 
-class AsyncTokens:
+class AsyncTokens(AsyncService):
     """The loaded model's tokens. `client.tokens` of an `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
 
     async def encode(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> list[int]:
         """The token ids of a text, or of messages; see `Tokens.encode`."""

@@ -5,6 +5,8 @@ Annotations are not postponed in these modules: msgspec and typing would compile
 when it is imported.
 """
 
+from typing import TYPE_CHECKING
+
 from . import (
     chat,
     completions,
@@ -31,24 +33,28 @@ from .models import *
 from .options import *
 from .params import *
 from .requests import *
-from .rules import CONFIG, Config
+from .rules import CONFIG as CONFIG
+from .rules import Config as Config
 from .sampling import *
 from .templates import *
 from .tokens import *
 from .usage import *
 
-__all__ = ["CONFIG", "Config"]
-__all__ += chat.__all__
-__all__ += completions.__all__
-__all__ += embeddings.__all__
-__all__ += health.__all__
-__all__ += loras.__all__
-__all__ += messages.__all__
-__all__ += models.__all__
-__all__ += options.__all__
-__all__ += params.__all__
-__all__ += requests.__all__
-__all__ += sampling.__all__
-__all__ += templates.__all__
-__all__ += tokens.__all__
-__all__ += usage.__all__
+if not TYPE_CHECKING:  # checkers know the public names by their imports
+    _MODULES = (
+        chat,
+        completions,
+        embeddings,
+        health,
+        loras,
+        messages,
+        models,
+        options,
+        params,
+        requests,
+        sampling,
+        templates,
+        tokens,
+        usage,
+    )
+    __all__ = ["CONFIG", "Config", *(name for module in _MODULES for name in module.__all__)]
