@@ -7,11 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from support.replay import Reply, Request, json_reply
+import pexpect
+
+from support.replay import ReplayServer, Reply, Request, json_reply
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -35,10 +37,12 @@ END = b"\r\n\r\n"
 DONE = http_chunk(b"data: [DONE]" + END) + b"0\r\n\r\n"
 
 
-def streamed(*texts: str, finish: str = "stop", pause: float = 0.0) -> Reply:
+def streamed(
+    *texts: str, finish: str = "stop", pause: float = 0.0, usage: dict[str, Any] | None = None
+) -> Reply:
     """A complete streamed answer in these pieces."""
     pieces = [HEAD, *(event({"content": text}) for text in texts)]
-    return Reply([*pieces, event({}, finish, usage=USAGE) + DONE], pause=pause)
+    return Reply([*pieces, event({}, finish, usage=usage or USAGE) + DONE], pause=pause)
 
 
 def unfinished(*texts: str) -> Reply:
@@ -126,3 +130,36 @@ def run_here(
 def bodies(requests: Sequence[Request]) -> list[dict[str, Any]]:
     """The chat requests among these, decoded."""
     return [r.json for r in requests if r.target == "/v1/chat/completions"]
+
+
+@contextlib.contextmanager
+def chatting(
+    home: Path,
+    server: ReplayServer,
+    *args: str,
+    columns: int = 80,
+    rows: int = 24,
+    **environment: str,
+) -> Iterator[pexpect.spawn[str]]:
+    """Runs `tabbyapi chat` in a pseudo-terminal."""
+    env = clean_environment(home, TERM="xterm-256color", PROMPT_TOOLKIT_NO_CPR="1")
+    child = pexpect.spawn(
+        PROGRAM[0],
+        [*PROGRAM[1:], "chat", "--url", server.url, *args],
+        env={**env, **environment},
+        cwd=str(home),
+        encoding="utf-8",
+        dimensions=(rows, columns),
+        timeout=20,
+    )
+    try:
+        child.expect("/help")
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def send(child: pexpect.spawn[str], text: str, expected: str) -> None:
+    """Types a line, and waits for what follows."""
+    child.send(text + "\r")
+    child.expect(expected)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +12,13 @@ import pytest
 
 from support.replay import ReplayServer, Reply, Request, json_reply
 
-from .scripted import (
-    DONE,
-    HEAD,
-    PROGRAM,
-    USAGE,
-    answering,
-    bodies,
-    clean_environment,
-    event,
-)
+from .scripted import DONE, HEAD, USAGE, answering, bodies, chatting, event, send
 
 COMMANDS = (
     *("system", "image", "file", "params", "model", "retry", "edit", "undo", "clear", "save"),
     *("load", "tokens", "copy", "think", "quit"),
 )
 GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
-
-
-@contextmanager
-def chatting(
-    home: Path, server: ReplayServer, *args: str, columns: int = 80, **environment: str
-) -> Iterator[pexpect.spawn[str]]:
-    env = clean_environment(home, TERM="xterm-256color", PROMPT_TOOLKIT_NO_CPR="1")
-    child = pexpect.spawn(
-        PROGRAM[0],
-        [*PROGRAM[1:], "chat", "--url", server.url, *args],
-        env={**env, **environment},
-        cwd=str(home),
-        encoding="utf-8",
-        dimensions=(24, columns),
-        timeout=20,
-    )
-    try:
-        child.expect("/help")
-        yield child
-    finally:
-        child.close(force=True)
-
-
-def send(child: pexpect.spawn[str], text: str, expected: str) -> None:
-    child.send(text + "\r")
-    child.expect(expected)
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:
