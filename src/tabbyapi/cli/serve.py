@@ -65,6 +65,20 @@ def _thread_count(context: click.Context, option: click.Parameter, value: str) -
 @click.option("--api-key", "api_keys", multiple=True, metavar="KEY", help="API key. Repeatable.")
 @click.option("--admin-key", default="", metavar="KEY", help="Key for loading models and the like.")
 @click.option("--no-auth", is_flag=True, help="Ask nobody for a key.")
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Web pages that may use the server, as http://localhost:3000. Repeatable.",
+)
+@click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="With --no-auth: another name that this machine is called by. Repeatable.",
+)
 @click.option("--ctx", "n_ctx", type=click.IntRange(8), metavar="N", help="Context, in tokens.")
 @click.option(
     "--slots",

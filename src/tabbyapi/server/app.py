@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 
 from .auth import Keys
 from .errors import json_answer
+from .http.origins import OriginGuard
 from .http.routing import Served
 from .routes import (
     chat,
@@ -45,6 +46,8 @@ def build_app(settings: Settings, keys: Keys) -> Starlette:
     """The application. Start and close its `app.state.runtime` around serving."""
     runtime = Runtime(settings, keys)
     middleware = []
+    if not keys.enabled:
+        middleware.append(Middleware(OriginGuard, settings))
     if settings.cors_origins:
         middleware.append(
             Middleware(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import json
 import logging
 import signal
@@ -28,6 +27,7 @@ from .app import build_app
 from .auth import Keys, load_keys
 from .engine import EngineError
 from .http.connection import protocol
+from .http.origins import is_loopback
 from .model_files.files import ModelFile, open_model
 from .model_files.gguf import NotAModelError
 from .overrides import PresetError
@@ -159,22 +159,15 @@ def _announcement(settings: Settings, keys: Keys, file: ModelFile | None) -> lis
     else:
         lines.append(f"Model: {file.name} ({file.path}), context {file.context(settings.n_ctx)}.")
     if not keys.enabled:
-        if not _loopback(settings.host):
-            lines.append(
-                f"Warning: listening on {settings.host} without keys: anyone who reaches this "
-                f"machine can use the model."
-            )
+        reach = "programs and users of" if is_loopback(settings.host) else "anyone who reaches"
+        lines.append(
+            f"Warning: listening on {settings.host} without keys: {reach} this machine can use "
+            f"and change the model."
+        )
     elif not (settings.api_keys or settings.admin_key):
         where = settings.keys_file or data_folder() / "keys.json"
         lines.append(f"The API key and the admin key are in {where}.")
     return lines
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def settings_from(values: dict[str, Any]) -> Settings:

@@ -29,7 +29,7 @@ class Settings:
         host, port: where to listen. Port 0 takes a free one.
         api_keys, admin_key: the keys; where both are empty and `auth` is on, keys are generated
             and kept in `keys_file`.
-        auth: False looks at no key: everyone is admin.
+        auth: False looks at no key: everyone is admin, but web pages of other origins.
         n_ctx: context in tokens, shared by all slots; None: the model's, but at most 8192.
         slots: requests that generate at the same time; more wait.
         max_queue: requests that may wait for a slot; more are refused with 503.
@@ -51,6 +51,8 @@ class Settings:
         inline_loading: lets the `model` field switch models (needs the admin key).
         dummy_models: names to list that stand for the loaded model.
         cors_origins: origins a browser may call from; () switches CORS off.
+        allowed_hosts: names of this machine that a server without keys answers to, beside those
+            of loopback.
         max_body_bytes, max_json_depth, max_json_items: limits of a request body; items are the
             members of its objects and lists, all together.
         max_bodies_bytes: limit of all request bodies together that are being dealt with.
@@ -98,6 +100,7 @@ class Settings:
     inline_loading: bool = False
     dummy_models: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     max_body_bytes: int = 64 * 1024 * 1024
     max_bodies_bytes: int = 512 * 1024 * 1024
     max_json_depth: int = 100
