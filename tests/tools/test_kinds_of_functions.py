@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.replay import ReplayServer
+from support.tool_runs import Run, answer, sent
 from tabbyapi import ChatMessageContent, ValidationError, tool_of
 from tabbyapi.tools import Tool
-
-from .scripted import Run, answer, sent
 
 if TYPE_CHECKING:
     from nowhere import Thing  # type: ignore[import-not-found]

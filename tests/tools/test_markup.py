@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 import tabbyapi
 from support.replay import ReplayServer
+from support.tool_runs import Run, answer, sent, tide, weather
 from tabbyapi.tools import markup
-
-from .scripted import Run, answer, sent, tide, weather
 
 CALLS = {
     "hermes": '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>',

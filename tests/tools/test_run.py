@@ -13,10 +13,9 @@ import pytest
 import tabbyapi
 from support.captures import load
 from support.replay import ReplayServer, replay
+from support.tool_runs import Run, answer, broken, sent, tide, weather
 from tabbyapi import user
 from tabbyapi.tools import PendingCall, ToolResult, ToolRun
-
-from .scripted import Run, answer, broken, sent, tide, weather
 
 
 def test_calls_are_made_and_their_results_sent_until_the_model_answers(run: Run) -> None:

@@ -9,10 +9,9 @@ import pytest
 import tabbyapi
 from support.captures import load
 from support.replay import ReplayServer, json_reply, replay
+from support.tool_runs import Run, answer, lookup, sent, tide, weather
 from tabbyapi import user
 from tabbyapi.tools import tool_of
-
-from .scripted import Run, answer, lookup, sent, tide, weather
 
 
 @pytest.mark.parametrize("name", ["tools_broken_nonstream"])

@@ -28,7 +28,7 @@ def resolve_types(params: Mapping[str, Any]) -> Mapping[str, Any]:
         changes["response_format"] = {**form, "json_schema": _schema(form["json_schema"])}
     tools = params.get("tools")
     if isinstance(tools, Sequence) and not isinstance(tools, str):
-        changes["tools"] = [_tool(tool) for tool in tools]
+        changes["tools"] = _specs(tools)
     return {**params, **changes} if changes else params
 
 
@@ -42,9 +42,9 @@ def _schema(tp: Any) -> dict[str, Any]:
     return schema_of(tp)
 
 
-def _tool(item: Any) -> Any:
-    if isinstance(item, Mapping) and "handler" not in item:  # a description, ready to be sent
-        return item
-    from ..tools.describe import spec_of
+def _specs(tools: Sequence[Any]) -> list[Any]:
+    if all(isinstance(item, Mapping) and "handler" not in item for item in tools):
+        return list(tools)  # descriptions, ready to be sent
+    from ..tools.describe import specs_of
 
-    return spec_of(item)
+    return specs_of(tools)

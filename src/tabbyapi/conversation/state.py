@@ -25,9 +25,9 @@ _IN_PROMPT = ("tools", "functions", "template_vars", "response_prefix", "reasoni
 
 def _described(value: Any) -> Any:
     """The description of a callable tool, as the prompt will show it."""
-    from ..tools.describe import is_callable_tool, tool_of
+    from ..tools.describe import is_callable_tool, specs_of
 
-    return tool_of(value).spec if is_callable_tool(value) else repr(value)
+    return specs_of([value]) if is_callable_tool(value) else repr(value)
 
 
 _encode = msgspec.json.Encoder(enc_hook=_described).encode

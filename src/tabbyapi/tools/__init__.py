@@ -4,7 +4,7 @@ Sits above services/; `client.chat.run` is the front door. `loop` decides, witho
 ask and which calls to make; `run` makes the requests and the calls, in two small twins.
 """
 
-from .describe import Tool, tool_of
+from .describe import Tool, ToolSet, tool_of
 from .loop import PendingCall, ToolLoop, ToolResult, ToolRun
 
-__all__ = ["PendingCall", "Tool", "ToolLoop", "ToolResult", "ToolRun", "tool_of"]
+__all__ = ["PendingCall", "Tool", "ToolLoop", "ToolResult", "ToolRun", "ToolSet", "tool_of"]

@@ -6,8 +6,9 @@ import functools
 import inspect
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self, get_type_hints
 
 import msgspec
@@ -17,7 +18,15 @@ from ..structured.checks import Check, check_of
 from ..structured.field_objects import is_field_object, unwrap_field
 from ..structured.schema import Schema, schemas_of
 
-__all__ = ["Parameter", "Tool", "is_callable_tool", "spec_of", "tool_of"]
+__all__ = [
+    "Parameter",
+    "Tool",
+    "ToolSet",
+    "expand",
+    "is_callable_tool",
+    "specs_of",
+    "tool_of",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 HANDLER = "handler"
@@ -128,18 +137,72 @@ class Tool:
         )
 
 
+class ToolSet:
+    """Several tools as one item of `tools`, such as those of an MCP server.
+
+    Attributes:
+        name: prefix of a tool's name, if another tool has that name too.
+        tools: the tools.
+    """
+
+    name: str
+    tools: list[Tool]
+
+    def __init__(self, name: str, tools: Sequence[Tool]) -> None:
+        self.name = name
+        self.tools = list(tools)
+
+
 def is_callable_tool(item: Any) -> bool:
-    """True for an item of `tools` that can be called: a function, `Tool`, or dict with handler."""
-    return callable(item) or isinstance(item, Tool) or _has_handler(item)
+    """True for an item of `tools` that can be called: all but descriptions alone."""
+    if isinstance(item, Mapping):
+        return HANDLER in item
+    return callable(item) or isinstance(item, Tool | ToolSet)
 
 
-def _has_handler(item: Any) -> bool:
-    return isinstance(item, Mapping) and HANDLER in item
+def expand(items: Iterable[Any]) -> list[Any]:
+    """The items of `tools` with the tools of each `ToolSet` in its place, under unique names.
+
+    Callable items become `Tool`s; others stay as they are.
+    """
+    expanded: list[Any] = []
+    from_sets: list[tuple[int, str]] = []
+    for item in items:
+        if isinstance(item, ToolSet):
+            places = range(len(expanded), len(expanded) + len(item.tools))
+            from_sets += [(place, item.name) for place in places]
+            expanded += item.tools
+        else:
+            expanded.append(tool_of(item) if is_callable_tool(item) else item)
+    names = Counter(_name_of(item) for item in expanded)
+    taken = {name for name, count in names.items() if count == 1}
+    for place, prefix in from_sets:
+        tool = expanded[place]
+        if names[tool.name] > 1:
+            name = _free_name(f"{prefix}_{tool.name}", taken)
+            taken.add(name)
+            expanded[place] = replace(tool, name=name)
+    return expanded
 
 
-def spec_of(item: Any) -> Any:
-    """An item of `tools` as a request carries it; a dict without handler stays as it is."""
-    return tool_of(item).spec if is_callable_tool(item) else item
+def _name_of(item: Any) -> Any:
+    if isinstance(item, Mapping):
+        function = item.get("function")
+        return function.get("name") if isinstance(function, Mapping) else None
+    return getattr(item, "name", None)
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    base = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
+    free, count = base, 2
+    while free in taken:
+        free, count = f"{base[:60]}_{count}", count + 1
+    return free
+
+
+def specs_of(items: Iterable[Any]) -> list[Any]:
+    """The items of `tools` as a request carries them; descriptions stay as they are."""
+    return [item.spec if isinstance(item, Tool) else item for item in expand(items)]
 
 
 def tool_of(

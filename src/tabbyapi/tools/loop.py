@@ -27,7 +27,7 @@ from ..errors import OutputError, TabbyError, ToolLoopError, ValidationError
 from ..types import ChatCompletionRequest, ChatCompletionResponse, ChatMessage, ToolCall, tool
 from . import markup
 from .calls import PendingCall, ToolResult
-from .describe import Tool, tool_of
+from .describe import Tool, ToolSet, expand, tool_of
 from .values import arguments_of
 
 __all__ = ["PendingCall", "ToolLoop", "ToolResult", "ToolRun"]
@@ -227,11 +227,11 @@ class ToolLoop:
 
 
 def _by_name(tools: Any) -> dict[str, Tool]:
-    if callable(tools) or isinstance(tools, Mapping | Tool):
+    if callable(tools) or isinstance(tools, Mapping | Tool | ToolSet):
         raise ValidationError("tools must be a list: tools=[function]", field="tools")
     found: dict[str, Tool] = {}
-    for item in tools:
-        if not callable(item) and not isinstance(item, Tool | Mapping):
+    for item in expand(tools):
+        if not isinstance(item, Tool | Mapping):
             raise ValidationError(
                 f"a tool to run must be a function, a Tool or a dict, not {item!r:.80}",
                 field="tools",

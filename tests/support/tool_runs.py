@@ -1,4 +1,4 @@
-"""Answers decided beforehand, and the tools that they call."""
+"""The tool loop of either client, answers decided beforehand, and the tools that they call."""
 
 from __future__ import annotations
 
@@ -6,13 +6,34 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import pytest
+
+import tabbyapi
 from support.replay import ReplayServer, Reply, json_reply
+from tabbyapi import user
 from tabbyapi.tools import ToolRun
 
-__all__ = ["Run", "answer", "broken", "lookup", "sent", "tide", "weather"]
+__all__ = ["Run", "answer", "broken", "lookup", "run", "sent", "tide", "weather"]
 
 Run: TypeAlias = Callable[..., ToolRun]
 """`chat.run` of either client: run(server, tools=[...])."""
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """`chat.run` of either client: run(server, tools=[...])."""
+
+    def sync(server: ReplayServer, messages: Any = None, **params: Any) -> ToolRun:
+        with tabbyapi.Client(server.url) as client:
+            return client.chat.run(messages or [user("Weather?")], **params)
+
+    async def asynchronous(server: ReplayServer, messages: Any = None, **params: Any) -> ToolRun:
+        async with tabbyapi.AsyncClient(server.url) as client:
+            return await client.chat.run(messages or [user("Weather?")], **params)
+
+    if request.param == "sync":
+        return sync
+    return lambda *args, **params: asyncio.run(asynchronous(*args, **params))
 
 
 def answer(
