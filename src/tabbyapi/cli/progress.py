@@ -87,11 +87,19 @@ def download_progress() -> Iterator[Callable[[int, int | None], None] | None]:
         TransferSpeedColumn,
     )
 
-    with progress_bar(
+    bar = progress_bar(
         BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True)
-    ) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    )
+    task = bar.add_task("", total=None)
+
+    def show(done: int, total: int | None) -> None:
+        bar.start()  # not before: most often the model is here, and nothing is fetched
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield show
+    finally:
+        bar.stop()
 
 
 @contextmanager
