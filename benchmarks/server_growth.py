@@ -15,8 +15,8 @@ from support.tiny_model import write_random
 from tabbyapi.server.engine import Native
 from tabbyapi.server.generation.chat_chunks import ChatChunks
 from tabbyapi.server.generation.choices import Choice
+from tabbyapi.server.generation.generate import Generation
 from tabbyapi.server.generation.job import Finish, Job, Sink, Step
-from tabbyapi.server.generation.plain import generate
 
 from .growth import Growth
 from .local_server import PROMPT, Serving, drive, hold, serving
@@ -98,20 +98,20 @@ async def _answer(native: Native, streamed: bool) -> None:
     def put(step: Step) -> bool:
         out: list[bytes] = []
         if isinstance(step, Finish):
-            choice.ending = step
+            choice.end = step
         elif streamed:
-            chunks.pieces(out, choice, step)
+            chunks.deltas(out, choice, step)
         else:
-            for piece in step:
-                choice.feed(piece)
+            for delta in step:
+                choice.feed(delta)
         return True
 
-    async def room() -> None:
+    async def drain() -> None:
         pass
 
-    await generate(native, Job([1], {}, loop_window=_LOOP_WINDOW), Sink(put, room))
-    assert choice.ending is not None
-    assert choice.ending.eos_reason == "max_new_tokens"
+    await Generation(Job([1], {}, loop_window=_LOOP_WINDOW), Sink(put, drain)).follow(native)
+    assert choice.end is not None
+    assert choice.end.eos_reason == "max_new_tokens"
     assert streamed or choice.message()["message"]["content"]
 
 

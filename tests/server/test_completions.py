@@ -70,10 +70,10 @@ def test_a_prompt_that_does_not_fit_is_refused_with_figures(client: tabbyapi.Cli
         client.completions.create("x" * 9000, max_tokens=4)
 
 
-def test_token_ids_and_empty_prompts_are_refused(local_server: LocalServer) -> None:
+def test_empty_prompts_and_unknown_token_ids_are_refused(local_server: LocalServer) -> None:
     import urllib3
 
-    for prompt, status in (([1, 2], 422), ([], 400), ("", 400), (None, 422)):
+    for prompt, status in (([1, 999_999], 400), ([], 400), ("", 400), (None, 422), ([[]], 400)):
         answer = urllib3.request(
             "POST",
             f"{local_server.url}/v1/completions",

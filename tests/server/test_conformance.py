@@ -88,7 +88,7 @@ def twin(random_model: Path) -> Iterator[Raw]:
     card = json.loads(load()["model_current"].body)
     template = card["parameters"]["prompt_template_content"]
     settings: dict[str, Any] = {"api_keys": (API,), "admin_key": ADMIN, "chat_template": template}
-    settings |= {"tool_format": "none", "blind_images": "drop", "n_ctx": 1024, "threads": 1}
+    settings |= {"tool_format": "none", "parity": True, "n_ctx": 1024, "threads": 1}
     server = LocalServer(random_model, **settings)
     with server, urllib3.PoolManager() as pool:
         yield Raw(server, pool)

@@ -46,8 +46,9 @@ def test_a_dead_engine_fails_its_callers_and_comes_back(own: LocalServer) -> Non
         assert own.pid is not None
         (engine,) = engines(own.pid)
         with ThreadPoolExecutor() as threads:
-            stream = raw("POST", CHAT, ENDLESS, stream=True)
-            whole = threads.submit(raw, "POST", CHAT, ENDLESS | {"stream": False})
+            body = ENDLESS | {"max_tokens": 3500}  # both fit into the context together
+            stream = raw("POST", CHAT, body, stream=True)
+            whole = threads.submit(raw, "POST", CHAT, body | {"stream": False})
             assert stream.read1(10)
             time.sleep(0.2)  # the other one is under way too
             os.kill(engine, signal.SIGKILL)

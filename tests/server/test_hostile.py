@@ -11,7 +11,7 @@ import pytest
 import urllib3
 
 from tabbyapi.local_server import LocalServer
-from tabbyapi.server.generation.limits import check_limits
+from tabbyapi.server.generation.jobs import check_limits
 from tabbyapi.server.schemas import ChatCompletionRequest
 
 from .conftest import API, CHAT, HELLO, Raw, data_events
@@ -128,17 +128,16 @@ def test_a_validation_error_does_not_send_everything_back(http: Raw) -> None:
     assert len(answer.data) < 1000
 
 
-def test_choices_that_fill_the_shared_context_are_told_so(random_model: Path) -> None:
+def test_choices_that_outgrow_the_shared_context_wait_for_each_other(random_model: Path) -> None:
     server = LocalServer(random_model, api_keys=(API,), threads=1, n_ctx=256)
     with server, urllib3.PoolManager() as pool:
         raw = Raw(server, pool)
         fields = {"messages": HELLO, "n": 4, "max_tokens": 200, "loop_detect_window": 0}
         answer = raw("POST", CHAT, fields)
-        assert answer.status == 400
-        assert answer.json()["error"]["code"] == "context_length_exceeded"
-        assert "share a context of 256 tokens" in answer.json()["error"]["message"]
-        *_, last = data_events(raw("POST", CHAT, fields | {"stream": True}).data)
-        assert last["error"]["code"] == "context_length_exceeded"
+        assert answer.status == 200
+        assert [c["eos_reason"] for c in answer.json()["choices"]] == ["max_new_tokens"] * 4
+        events = data_events(raw("POST", CHAT, fields | {"stream": True}).data)
+        assert events[-1] == "[DONE]"
         assert raw("GET", "/health").json()["status"] == "healthy"
 
 

@@ -91,3 +91,23 @@ def test_a_preset_that_cannot_be_used_leaves_the_old_one(
     with pytest.raises(tabbyapi.APIError):
         client.sampling.switch_override(name)
     assert generated(client) == 3
+
+
+def test_n_can_be_overridden(client: tabbyapi.Client) -> None:
+    client.sampling.switch_override(overrides={"n": {"override": 2}})
+    assert len(client.chat.create(HELLO, max_tokens=2).choices) == 2
+
+
+def test_an_additive_override_is_joined_with_one_string_and_force_beats_it(
+    client: tabbyapi.Client,
+) -> None:
+    fixed = {"max_tokens": 60, "temperature": 0}
+    whole = client.chat.create(HELLO, **fixed).text
+    client.sampling.switch_override(
+        overrides={"stop": {"override": [whole[9:12]], "additive": True}}
+    )
+    assert client.chat.create(HELLO, stop="\0", **fixed).text == whole.partition(whole[9:12])[0]
+    forced = {"override": [whole[9:12]], "additive": True, "force": True}
+    client.sampling.switch_override(overrides={"stop": forced})
+    text = client.chat.create(HELLO, stop=whole[2:5], **fixed).text
+    assert text == whole.partition(whole[9:12])[0]

@@ -61,12 +61,12 @@ def test_whoever_writes_to_a_client_that_does_not_read_waits_for_it(leaves: bool
             nonlocal sent
             await send({"type": "http.response.start", "status": 200, "headers": []})
             outgoing: Outgoing = scope["extensions"][OUTGOING]
-            await outgoing.room()  # there is
+            await outgoing.drain()  # there is
             sent = 1
             while outgoing.put(piece):
                 sent += 1
             full.set()
-            await outgoing.room()
+            await outgoing.drain()
             free.set()
             await send({"type": "http.response.body", "body": b"end", "more_body": False})
 

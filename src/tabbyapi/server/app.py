@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from .auth import Keys
-from .errors import json_answer
+from .errors import HTTPError
 from .http.origins import OriginGuard
 from .http.routing import Served
 from .routes import (
@@ -37,9 +38,25 @@ _MODULES = (
 )
 
 
+_CHAT = "TabbyAPI has no {path}: use chat completions (POST /v1/chat/completions), {how}."
+_INSTEAD = {
+    path: _CHAT.format(path=path, how=how)
+    for path, how in {
+        "/v1/responses": "for example `client.chat.completions` of openai, `openai.chat(...)` of "
+        "the Vercel AI SDK, `OpenAIChatModel` of pydantic-ai, or `use_responses_api=False`",
+        "/v1/messages": "with a client of OpenAI's API instead of Anthropic's",
+        "/api/chat": "with a client of OpenAI's API instead of Ollama's",
+        "/api/generate": "with a client of OpenAI's API instead of Ollama's",
+        "/chat/completions": "with a base URL that ends in /v1",
+    }.items()
+}
+
+
 def routes(runtime: Runtime) -> list[BaseRoute]:
     """All routes of the server, connected to its state."""
-    return [Served(endpoint, runtime) for module in _MODULES for endpoint in module.ROUTES]
+    parity = runtime.settings.parity
+    listed = [endpoint for module in _MODULES for endpoint in module.ROUTES]
+    return [Served(e, runtime) for e in listed if not (parity and e.added)]
 
 
 def build_app(settings: Settings, keys: Keys) -> Starlette:
@@ -61,16 +78,17 @@ def build_app(settings: Settings, keys: Keys) -> Starlette:
     app = Starlette(
         routes=routes(runtime),
         middleware=middleware,
-        exception_handlers={404: _not_found, 405: _not_allowed},
+        exception_handlers={404: _refused, 405: _refused},
     )
     app.state.runtime = runtime
     return app
 
 
-async def _not_found(_: Request, __: Exception) -> Response:
-    return json_answer({"detail": "Not Found"}, 404)
-
-
-async def _not_allowed(_: Request, error: Exception) -> Response:
-    headers = getattr(error, "headers", None)  # the methods that are allowed
-    return json_answer({"detail": "Method Not Allowed"}, 405, headers)
+async def _refused(request: Request, error: Exception) -> Response:
+    """404 and 405, with what to use instead of well-known routes of other servers."""
+    assert isinstance(error, HTTPException)
+    settings: Settings = request.app.state.runtime.settings
+    hint = _INSTEAD.get(request.url.path.rstrip("/")) if error.status_code == 404 else None
+    headers = dict(error.headers or {}) or None  # the methods that are allowed
+    refused = HTTPError(error.status_code, error.detail, headers=headers, message=hint)
+    return refused.answer(parity=settings.parity)

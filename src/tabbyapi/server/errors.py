@@ -1,4 +1,8 @@
-"""Answers that refuse: TabbyAPI's error bodies, in their four shapes."""
+"""Answers that refuse: TabbyAPI's error bodies, in their four shapes.
+
+Unless the server runs in parity mode, the first two also get the `error` object that clients of
+OpenAI's API look for.
+"""
 
 from __future__ import annotations
 
@@ -22,30 +26,64 @@ __all__ = [
 
 JSON = "application/json"
 _RETRY_AFTER = "2"  # seconds
+_KINDS = {
+    401: ("authentication_error", "invalid_api_key"),
+    404: ("not_found_error", "not_found"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+}
 _MOST_ERRORS = 100  # reported of one body
 _MOST_ECHOED = 1 << 20  # bytes of the body that its errors give back
 
 
 class ClientGone(Exception):
-    """The client closed its connection: there is nobody left to answer."""
+    """The client closed its connection before it was answered."""
 
 
 class HTTPError(Exception):
-    """Ends a request with this answer. `body` is what goes out as JSON."""
+    """Ends a request with an error answer.
+
+    Args:
+        status: of the answer.
+        detail: what is wrong, as text or as a list of field errors.
+        body: JSON to answer with; by default the detail.
+        headers: of the answer, beside the usual ones.
+        message: for the `error` object, where it is to say more than the detail.
+    """
 
     def __init__(
-        self, status: int, detail: Any, *, body: Any = None, headers: dict[str, str] | None = None
+        self,
+        status: int,
+        detail: Any,
+        *,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        message: str | None = None,
     ) -> None:
         super().__init__(str(detail))
         self.status = status
         self.body = {"detail": detail} if body is None else body
         self.headers = headers
+        self._message = message
 
-    def answer(self) -> Response:
-        """The HTTP answer."""
+    def answer(self, *, parity: bool) -> Response:
+        """The HTTP answer; with `parity` exactly TabbyAPI's."""
         if self.status == 500:
             return PlainTextResponse("Internal Server Error", 500)
-        return json_answer(self.body, self.status, self.headers)
+        body = self.body
+        if not parity and "detail" in body and "error" not in body:
+            body = body | {"error": self._error(body["detail"])}
+        return json_answer(body, self.status, self.headers)
+
+    def _error(self, detail: Any) -> dict[str, Any]:
+        message, param = self._message or detail, None
+        if isinstance(detail, list):
+            places = [".".join(map(str, error["loc"][1:])) for error in detail]
+            lines = zip(places, detail, strict=True)
+            message = "; ".join(f"{place}: {error['msg']}" for place, error in lines)
+            param = places[0] if places else None
+        default = "server_error" if self.status >= 500 else "invalid_request_error"
+        kind, code = _KINDS.get(self.status, (default, None))
+        return {"message": message, "type": kind, "param": param, "code": code}
 
 
 def busy(reason: str, headers: dict[str, str] | None = None) -> HTTPError:
@@ -93,11 +131,14 @@ def context_refused(message: str) -> HTTPError:
     return HTTPError(400, message, body=_overflow(message))
 
 
-def error_event(message: str, *, overflow: bool = False) -> bytes:
+def error_event(message: str, *, overflow: bool = False, parity: bool = True) -> bytes:
     """Shape 4, or shape 3 inside a stream: the event that ends it without `[DONE]`."""
     if overflow:
         body = spaced(_overflow(message))
     else:  # compact, unlike all else in the streams of generation
         known = message.encode("utf-8", "replace").decode()
-        body = msgspec.json.encode({"error": {"message": known, "trace": None}})
+        error = {"message": known, "trace": None}
+        if not parity:
+            error |= {"type": "server_error", "param": None, "code": None}
+        body = msgspec.json.encode({"error": error})
     return b"data: " + body + b"\r\n\r\n"

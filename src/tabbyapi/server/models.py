@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .admission import Admission
+from .admission import Admission, ContextPool
 from .engine import Engine, EngineDied, EngineError, EngineSpec, Native
 from .engine.threads import auto_threads
 from .errors import HTTPError
@@ -68,7 +68,7 @@ class Adapter:
 
 @dataclass
 class LoadedModel:
-    """A loaded model with its engine and prompt template."""
+    """A loaded model with its engine, its prompt template, and the context its answers share."""
 
     file: ModelFile
     engine: Engine
@@ -79,6 +79,11 @@ class LoadedModel:
     has_vision: bool = False
     adapters: dict[str, Adapter] = field(default_factory=dict)
     unloaded: bool = False
+
+    @cached_property
+    def context(self) -> ContextPool:
+        """The context, divided among the answers that run."""
+        return ContextPool(self.n_ctx)
 
     @cached_property
     def token_types(self) -> list[int]:

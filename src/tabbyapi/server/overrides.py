@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .model_files.folders import find
-from .schemas import SamplerRequest
+from .schemas import GenerationRequest, SamplerRequest
 
 __all__ = ["PRESET_SUFFIXES", "Override", "Overrides", "PresetError", "read_preset"]
 
@@ -18,8 +18,11 @@ log = logging.getLogger("tabbyapi.server")
 
 PRESET_SUFFIXES = (".yml", ".yaml")
 _LARGEST = 1024 * 1024
+_LISTS = ("stop", "banned_strings", "dry_sequence_breakers")  # what additive ones are added to
 
-R = TypeVar("R", bound=SamplerRequest)
+_FIELDS = {*SamplerRequest.model_fields, "n"}
+
+R = TypeVar("R", bound=GenerationRequest)
 
 
 class PresetError(ValueError):
@@ -27,7 +30,11 @@ class PresetError(ValueError):
 
 
 class Override(BaseModel):
-    """The override of one field. Without `force` it applies where a client sends nothing."""
+    """The override of one field: what it is where a client sends nothing.
+
+    With `force` also where a client sends something; with `additive` in front of what a client
+    sends, for fields that are lists.
+    """
 
     override: Any = None
     force: bool = False
@@ -58,15 +65,15 @@ class Overrides:
             ) from None
         self.listed, self._values = listed, {}
         self.preset = preset or self.preset  # it goes on being named, as on TabbyAPI
-        unknown = [field for field in values if field not in SamplerRequest.model_fields]
+        unknown = [field for field in values if field not in _FIELDS]
         if unknown:
             shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
             log.warning("the sampler override of %s does nothing: no field has that name", shown)
         for field, value in values.items():
-            if field not in SamplerRequest.model_fields:
+            if field not in _FIELDS:
                 continue
             try:
-                checked = SamplerRequest.model_validate({field: value.override})
+                checked = GenerationRequest.model_validate({field: value.override})
             except ValidationError as error:
                 reason = error.errors()[0]["msg"]
                 log.warning("the sampler override of %s is ignored: %s", field, reason)
@@ -82,11 +89,15 @@ class Overrides:
         changes: dict[str, Any] = {}
         for field, value in self._values.items():
             own = getattr(body, field) if field in body.model_fields_set else None
-            if value.additive and isinstance(own, list) and isinstance(value.override, list):
-                changes[field] = [*own, *(v for v in value.override if v not in own)]
-            elif own is None or (value.force and value.override):
+            if own is None or (value.force and value.override):
                 changes[field] = value.override
+            elif value.additive and field in _LISTS:
+                changes[field] = [*_listed(value.override), *_listed(own)]
         return body.model_copy(update=changes) if changes else body
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,10 +6,10 @@ one present wins, even if it is null. A null means "not given" to everything tha
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import uuid4
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "ChatCompletionMessage",
@@ -17,12 +17,18 @@ __all__ = [
     "ChatCompletionRequest",
     "GenerationRequest",
     "NamedToolChoice",
+    "ParityChatCompletionRequest",
     "ToolSpec",
 ]
 
 
 def _named(*names: str) -> Any:
     return Field(None, validation_alias=AliasChoices(*names))
+
+
+def _none_as(value: Any) -> BeforeValidator:
+    """A null counts as this value."""
+    return BeforeValidator(lambda given: value if given is None else given)
 
 
 NotNegative = Annotated[int, Field(ge=0)]
@@ -111,9 +117,17 @@ class GenerationRequest(SamplerRequest):
     suffix: str | None = None
     user: str | None = None
 
+    def as_tabbyapi_reads(self) -> Self:
+        """The request without what TabbyAPI accepts and ignores."""
+        form = self.response_format
+        ignored = {"response_format"} if form is not None and form.type == "json_object" else set()
+        if getattr(self, "tool_choice", "none") != "none":
+            ignored.add("tool_choice")
+        return self.model_copy(update=dict.fromkeys(ignored))
+
     @property
     def wants_usage(self) -> bool:
-        """Whether usage is to be reported, streamed or not."""
+        """True if usage is asked for, streamed or not."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
@@ -140,13 +154,29 @@ class ToolCall(BaseModel):
 
 
 class Function(BaseModel):
+    """A function that the model may call; without parameters it has no arguments."""
+
     name: str
+    description: Annotated[str, _none_as("")] = ""
+    parameters: Annotated[dict[str, Any], _none_as({})] = Field(default_factory=dict)
+
+
+class ParityFunction(Function):
+    """As TabbyAPI takes it."""
+
     description: str
     parameters: dict[str, Any]
 
 
 class ToolSpec(BaseModel):
     function: Function
+    type: Literal["function"] = "function"
+
+
+class ParityToolSpec(ToolSpec):
+    """As TabbyAPI takes it."""
+
+    function: ParityFunction
     type: Literal["function"]
 
 
@@ -172,6 +202,13 @@ class ChatCompletionMessage(BaseModel):
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
 
+    @property
+    def text(self) -> str:
+        """The content without images."""
+        if isinstance(self.content, list):
+            return "".join(part.text or "" for part in self.content)
+        return self.content or ""
+
 
 class ChatCompletionRequest(GenerationRequest):
     """`POST /v1/chat/completions`."""
@@ -194,3 +231,9 @@ class ChatCompletionRequest(GenerationRequest):
     functions: list[dict[str, Any]] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = True
+
+
+class ParityChatCompletionRequest(ChatCompletionRequest):
+    """As TabbyAPI takes it."""
+
+    tools: list[ParityToolSpec] | None = None  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Every setting of the local server, in one frozen value."""
+"""The settings of the local server, in one frozen value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ToolFormat = Literal["auto", "none", "hermes", "qwen3_coder"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `serve` is told.
+    """How to serve: models, limits, keys, and the behaviour of answers.
 
     Attributes:
         model: GGUF file to load at start; None starts without a model.
@@ -29,7 +29,7 @@ class Settings:
         host, port: where to listen. Port 0 takes a free one.
         api_keys, admin_key: the keys; where both are empty and `auth` is on, keys are generated
             and kept in `keys_file`.
-        auth: False looks at no key: everyone is admin, but web pages of other origins.
+        auth: False asks for no key: every client is admin, except web pages of other origins.
         n_ctx: context in tokens, shared by all slots; None: the model's, but at most 8192.
         slots: requests that generate at the same time; more wait.
         max_queue: requests that may wait for a slot; more are refused with 503.
@@ -38,6 +38,10 @@ class Settings:
         cache_ram_mib: memory for prompts kept for reuse, in MiB.
         ping_interval: seconds between comments in a stream, 0 for none.
         streaming: False answers `"stream": true` with one JSON body.
+        parity: answer exactly as TabbyAPI does. By default answers have more fields than its own,
+            which clients of OpenAI's API need: `role` in the first delta of a stream, `usage`
+            always, `error` beside `detail`; tools need no description or parameters; prompts and
+            embedding inputs may be token ids; and there is `GET /v1/models/{id}`.
         reasoning: split reasoning from content: "auto" where the model's template knows the
             closing tag, "on", "off".
         reasoning_start, reasoning_end: the tags.
@@ -46,8 +50,8 @@ class Settings:
         mmproj: projector (GGUF) that lets `model` see images; None: one that lies beside it.
         image_fetch: which image addresses the server fetches: "public", "off", or "any", which
             includes those of this machine and its network.
-        blind_images: what becomes of images when the model cannot see: "refuse" (400), or
-            "drop", in silence, as TabbyAPI does.
+        blind_images: images for a model that cannot see: "refuse" answers 400, "drop" leaves them
+            out of the prompt, as TabbyAPI does.
         inline_loading: lets the `model` field switch models (needs the admin key).
         dummy_models: names to list that stand for the loaded model.
         cors_origins: origins a browser may call from; () switches CORS off.
@@ -89,6 +93,7 @@ class Settings:
     cache_ram_mib: int = 8192
     ping_interval: float = 15.0
     streaming: bool = True
+    parity: bool = False
     reasoning: Literal["auto", "on", "off"] = "auto"
     reasoning_start: str = "<think>"
     reasoning_end: str = "</think>"
@@ -112,7 +117,7 @@ class Settings:
     stall_timeout: float = 120.0
     engine_timeout: float = 120.0
     load_timeout: float = 600.0
-    log_level: str = "warning"
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = "warning"
 
     @property
     def embeddings_folder(self) -> Path | None:

@@ -15,9 +15,9 @@ _IMPOSSIBLE = -1000.0  # how the protocol writes the logarithm of zero
 
 
 def _logprob(token: TokenProbability, count: int) -> dict[str, Any]:
-    def entry(piece: Any) -> dict[str, Any]:
-        logprob = _IMPOSSIBLE if piece.logprob is None else max(_IMPOSSIBLE, piece.logprob)
-        return {"token": piece.token, "token_id": piece.id, "logprob": logprob}
+    def entry(one: Any) -> dict[str, Any]:
+        logprob = _IMPOSSIBLE if one.logprob is None else max(_IMPOSSIBLE, one.logprob)
+        return {"token": one.token, "token_id": one.id, "logprob": logprob}
 
     return entry(token) | {"top_logprobs": [entry(top) for top in token.top_logprobs[:count]]}
 
@@ -38,7 +38,7 @@ class Choice:
         logprobs: int | None,
     ) -> None:
         self.index = index
-        self.ending: Finish | None = None
+        self.end: Finish | None = None
         self._splitter = splitter
         self._tools = tools
         self._logprobs = logprobs
@@ -56,21 +56,21 @@ class Choice:
         """Whether log probabilities are reported."""
         return self._logprobs is not None
 
-    def feed(self, piece: TextDelta) -> dict[str, str]:
-        """Take a piece; returns the delta it makes certain, maybe an empty one."""
-        reasoning, content = "", piece.text
+    def feed(self, delta: TextDelta) -> dict[str, str]:
+        """Take text; returns the part of it that is certain, as a delta that may be empty."""
+        reasoning, content = "", delta.text
         if self._splitter is not None:
             reasoning, content = self._splitter.feed(content)
         if self._tools is not None:
             content = self._tools.feed(content)
         inside = self._splitter is not None and self._splitter.reasoning
-        if self._logprobs is not None and piece.probabilities and not inside:
-            self._tokens += [_logprob(token, self._logprobs) for token in piece.probabilities]
+        if self._logprobs is not None and delta.probabilities and not inside:
+            self._tokens += [_logprob(token, self._logprobs) for token in delta.probabilities]
         return self._grow(reasoning, content)
 
-    def finish(self, ending: Finish) -> dict[str, Any]:
+    def finish(self, end: Finish) -> dict[str, Any]:
         """The end: returns the last delta, with what was held back and all tool calls."""
-        self.ending = ending
+        self.end = end
         reasoning, content = "", ""
         if self._splitter is not None:
             reasoning, content = self._splitter.finish()
@@ -101,20 +101,20 @@ class Choice:
     @property
     def finish_reason(self) -> str:
         """How the protocol names the end."""
-        assert self.ending is not None
+        assert self.end is not None
         if self._tools is not None and self._tools.seen:
             return "tool_calls"
-        return "length" if self.ending.eos_reason == "max_new_tokens" else "stop"
+        return "length" if self.end.eos_reason == "max_new_tokens" else "stop"
 
     def message(self) -> dict[str, Any]:
         """The choice of an answer that is not streamed."""
-        assert self.ending is not None
+        assert self.end is not None
         content, reasoning = "".join(self._content), "".join(self._reasoning)
         return {
             "index": self.index,
             "finish_reason": self.finish_reason,
-            "eos_reason": self.ending.eos_reason,
-            "stop_str": self.ending.stop_str,
+            "eos_reason": self.end.eos_reason,
+            "stop_str": self.end.stop_str,
             "message": {
                 "role": "assistant",
                 "content": content if content.strip() else None,
@@ -126,16 +126,20 @@ class Choice:
         }
 
 
-def usage(prompt_tokens: int, endings: list[Finish]) -> dict[str, Any]:
-    """Token counts and times: the prompt of the first choice, the completions of all."""
-    first = endings[0].timings
-    completion = sum(ending.tokens for ending in endings)
+def usage(prompt_tokens: int, ends: list[Finish], *, parity: bool) -> dict[str, Any]:
+    """Token counts and times: the prompt of the first choice, the completions of all.
+
+    Without `parity`, also how many of the prompt's tokens the engine still knew.
+    """
+    first = ends[0].timings
+    completion = sum(end.tokens for end in ends)
     prompt_time = round(first.prompt_ms / 1000, 2)
-    completion_time = round(max(ending.timings.predicted_ms for ending in endings) / 1000, 2)
+    completion_time = round(max(end.timings.predicted_ms for end in ends) / 1000, 2)
 
     def rate(tokens: int, seconds: float) -> float | str:
         return round(tokens / seconds, 2) if seconds else "Indeterminate"
 
+    cached = {} if parity else {"prompt_tokens_details": {"cached_tokens": first.cache_n}}
     return {
         "prompt_tokens": prompt_tokens,
         "prompt_time": prompt_time,
@@ -145,4 +149,5 @@ def usage(prompt_tokens: int, endings: list[Finish]) -> dict[str, Any]:
         "completion_tokens_per_sec": rate(completion, completion_time),
         "total_tokens": prompt_tokens + completion,
         "total_time": round(prompt_time + completion_time, 2),
+        **cached,
     }

@@ -1,4 +1,4 @@
-"""What an answer of the engine is made of: the job, the pieces that come, and the ending."""
+"""What an answer of the engine is made of: the job, its steps (text deltas), and its finish."""
 
 from __future__ import annotations
 
@@ -6,23 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..engine import Event, Native, Progress, Timings, TokenProbability
+from ..engine import Timings, TokenProbability
 
-__all__ = [
-    "Budget",
-    "Finish",
-    "Job",
-    "MultimodalPrompt",
-    "Sink",
-    "Step",
-    "StopCheck",
-    "TextDelta",
-    "ending",
-    "prompt_read",
-    "repeats",
-]
-
-_LOOP_CHECK_EVERY = 32  # tokens
+__all__ = ["Budget", "Finish", "Job", "MultimodalPrompt", "Sink", "Step", "TextDelta"]
 
 
 @dataclass(frozen=True)
@@ -49,38 +35,37 @@ class MultimodalPrompt:
 class Job:
     """What to generate.
 
-    `prompt` is empty where the prompt is `pictured`: then only the engine can count its tokens.
+    Attributes:
+        prompt: token ids; empty with `multimodal`, whose tokens only the engine can count.
+        parameters: the engine's, without the prompt.
+        constrained: a grammar is among the parameters.
+        stop: strings that end the answer.
+        stop_ids: token ids that end the answer.
+        banned: strings that must not appear, whatever their case.
+        min_tokens: tokens before which the model cannot end the answer.
+        max_tokens: tokens to generate at most; 0 for no limit but the context.
+        loop_window: tokens that are looked at for endless repetition; 0 for none.
+        budget: of reasoning.
+        eos_text: what a natural end is reported as.
     """
 
     prompt: list[int]
     parameters: dict[str, Any]
-    pictured: MultimodalPrompt | None = None
+    multimodal: MultimodalPrompt | None = None
     constrained: bool = False
+    stop: tuple[str, ...] = ()
     stop_ids: frozenset[int] = frozenset()
     banned: tuple[str, ...] = ()
     min_tokens: int = 0
+    max_tokens: int = 0
     loop_window: int = 0
     budget: Budget | None = None
     eos_text: str = ""
 
-    @property
-    def generate_resumed(self) -> bool:
-        """Whether one request to the engine is not enough."""
-        return bool(self.banned or self.budget or self.min_tokens) and not self.constrained
-
-    async def engine_prompt(self, native: Native, written: str = "") -> object:
-        """The prompt as the engine takes it, with what was already `written` of the answer."""
-        if (pictured := self.pictured) is not None:
-            return {"prompt_string": pictured.text + written, "multimodal_data": pictured.images}
-        if not written:
-            return self.prompt
-        # Tokenized anew rather than collected: the engine does not report every token's id.
-        return self.prompt + await native.tokenize(written, bos=False)
-
 
 @dataclass(slots=True)
 class TextDelta:
-    """Text that was generated, usually one token."""
+    """Text that was generated, usually one token, with the log probabilities of its tokens."""
 
     text: str
     probabilities: list[TokenProbability] | None = None
@@ -88,7 +73,14 @@ class TextDelta:
 
 @dataclass(slots=True)
 class Finish:
-    """Why generation ended (None: the model was unloaded), and what it cost. Times are ms."""
+    """The end of an answer.
+
+    Attributes:
+        eos_reason: why it ended, in the protocol's words; None if the model was unloaded.
+        stop_str: the stop string that ended it, or the text of the end-of-sequence token.
+        tokens: how many were generated.
+        timings: what the prompt and the tokens cost.
+    """
 
     eos_reason: str | None
     stop_str: str | None
@@ -106,67 +98,12 @@ Step = list[TextDelta] | Finish
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where the steps of an answer go. `put` says whether there is room for another."""
+    """Where the steps of an answer go.
+
+    Attributes:
+        put: takes the next step; returns False if the client reads too slowly.
+        drain: waits until the client has caught up.
+    """
 
     put: Callable[[Step], bool]
-    room: Callable[[], Awaitable[None]]
-
-    async def give(self, step: Step) -> None:
-        """Put, and wait for room."""
-        if not self.put(step):
-            await self.room()
-
-
-def repeats(tokens: list[int]) -> bool:
-    """Whether the tokens are one pattern, repeated at least twice. O(n)."""
-    border = [0] * len(tokens)
-    size = 0
-    for at in range(1, len(tokens)):
-        while size and tokens[at] != tokens[size]:
-            size = border[size - 1]
-        if tokens[at] == tokens[size]:
-            size += 1
-        border[at] = size
-    return bool(tokens) and (len(tokens) - size) * 2 <= len(tokens)
-
-
-class StopCheck:
-    """Ends an answer at a stop token id, or when it goes round in circles."""
-
-    def __init__(self, job: Job) -> None:
-        self.stop_ids = job.stop_ids
-        self.window = job.loop_window if job.loop_window > 1 else 0
-        self.recent: list[int] = []
-        self.count = 0
-
-    def verdict(self, event: Event) -> str | None:
-        """Why the answer ends with this event, None if it does not."""
-        tokens = event.tokens
-        if self.stop_ids and not self.stop_ids.isdisjoint(tokens):
-            return "stop_token"
-        if self.window:
-            recent = self.recent
-            recent += tokens
-            self.count += len(tokens)
-            if len(recent) >= self.window and self.count % _LOOP_CHECK_EVERY == 0:
-                del recent[: len(recent) - self.window]
-                if repeats(recent):
-                    return "loop_detected"
-        return None
-
-
-def prompt_read(progress: Progress) -> Timings:
-    """What is known of an answer's cost before its end."""
-    return Timings(cache_n=progress.cache, prompt_n=progress.total - progress.cache)
-
-
-def ending(job: Job, event: Event) -> Finish:
-    """The end that the engine came to."""
-    timings = event.timings or Timings()
-    if event.stop_type == "limit":
-        return Finish("max_new_tokens", None, event.tokens_predicted, timings)
-    if event.stop_type == "word":
-        return Finish("stop_string", event.stopping_word, event.tokens_predicted, timings)
-    if job.constrained:
-        return Finish("end_filter", None, event.tokens_predicted, timings)
-    return Finish("stop_token", job.eos_text or None, event.tokens_predicted, timings)
+    drain: Callable[[], Awaitable[None]]

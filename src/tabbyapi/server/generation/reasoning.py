@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["ReasoningSplitter", "held_back", "opens_reasoning"]
+from .stopping import held_back
+
+__all__ = ["ReasoningSplitter", "opens_reasoning"]
 
 
-def held_back(text: str, tag: str) -> int:
-    """How many characters at the end of `text` could be the beginning of `tag`."""
-    if tag[:1] not in text[1 - len(tag) :]:
-        return 0
-    for size in range(min(len(tag) - 1, len(text)), 0, -1):
-        if tag.startswith(text[-size:]):
-            return size
-    return 0
+def opens_reasoning(prompt: str, start: str, end: str, *, last: str, continued: bool) -> bool:
+    """True if a rendered prompt ends inside an open tag.
 
-
-def opens_reasoning(prompt: str, start: str, end: str) -> bool:
-    """Whether a rendered prompt ends inside an open tag."""
-    return prompt.rfind(start) > prompt.rfind(end)
+    Only what the template adds after the last message counts: a tag in a message is text. If the
+    last message is `continued`, it counts too where it begins with the tag.
+    """
+    if continued:
+        return last.lstrip().startswith(start) and end not in last
+    text = last if last in prompt else last.strip()
+    opening = prompt[prompt.rfind(text) + len(text) :]
+    return opening.rfind(start) > opening.rfind(end)
 
 
 class ReasoningSplitter:

@@ -6,7 +6,9 @@ What llama.cpp has is passed on; what it lacks (`skew`, `tfs`, `top_a`, `smoothi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ..errors import HTTPError
@@ -71,8 +73,19 @@ def alternatives(request: SamplerRequest) -> int | None:
     """How many alternatives to report with each token; None: no log probabilities at all."""
     if not request.logprobs:
         return None
-    asked = request.top_logprobs or (request.logprobs if request.logprobs > 1 else 0)
+    asked = request.logprobs if request.logprobs > 1 else request.top_logprobs or 0
     return min(asked, _MOST_ALTERNATIVES)
+
+
+def _breakers(given: str | list[str]) -> list[str]:
+    """Strings that DRY does not look across: a list, one string, or a list as JSON text."""
+    if isinstance(given, str):
+        with suppress(ValueError, RecursionError):
+            found = json.loads(given)
+            if isinstance(found, list) and all(isinstance(each, str) for each in found):
+                return found
+        return [given]
+    return given
 
 
 def sampling_parameters(
@@ -97,8 +110,7 @@ def sampling_parameters(
     if request.top_k is not None:
         parameters["top_k"] = max(0, request.top_k)
     if request.dry_sequence_breakers is not None:
-        breakers = request.dry_sequence_breakers
-        parameters["dry_sequence_breakers"] = [breakers] if isinstance(breakers, str) else breakers
+        parameters["dry_sequence_breakers"] = _breakers(request.dry_sequence_breakers)
     for name in ("repeat_last_n", "dry_penalty_last_n"):
         if parameters.get(name, 0) < 0:
             parameters[name] = n_ctx  # the engine has no other word for "all"

@@ -10,7 +10,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
-from .reasoning import held_back
+from .stopping import held_back
 
 __all__ = ["ToolCallSplitter", "parse_call"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -68,6 +69,7 @@ async def read_json(
     raw = await _read(request, settings, authorize, hold)
     if not raw:
         return MISSING
+    raw = _decoded(raw, request.headers.get("content-encoding", ""), settings, hold)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not (kind == "application/json" or (kind.startswith("application/") and "+json" in kind)):
         # Taken for a string, which no route wants: the answer says what was read.
@@ -123,6 +125,26 @@ async def _read(
     if size > most:
         raise _too_large(most)
     return b"".join(parts)
+
+
+def _decoded(raw: bytes, encoding: str, settings: Settings, hold: Callable[[int], None]) -> bytes:
+    """The body without its content encoding: gzip, deflate or none."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return raw
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise HTTPError(415, f"The body's encoding {encoding!r} is not read here: send it plain.")
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # reads the headers of both
+    try:
+        data = unpacker.decompress(raw, settings.max_body_bytes + 1)
+    except zlib.error:
+        raise HTTPError(400, f"The body is not valid {encoding}.") from None
+    if len(data) > settings.max_body_bytes:
+        raise _too_large(settings.max_body_bytes)
+    if not unpacker.eof:
+        raise HTTPError(400, f"The body is not valid {encoding}: it is cut off.")
+    hold(len(data))
+    return data
 
 
 def _too_large(most: int) -> HTTPError:

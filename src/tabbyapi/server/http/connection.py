@@ -18,7 +18,7 @@ from httptools import HttpRequestParser
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ..errors import busy, json_answer
+from ..errors import HTTPError, busy
 from ..settings import Settings
 
 __all__ = ["OUTGOING", "Outgoing", "protocol"]
@@ -34,9 +34,9 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seco
 
 
 class Outgoing:
-    """The body of an answer that has begun, in HTTP chunks, for whoever cannot wait for `send`.
+    """The body of an answer that has begun, written in HTTP chunks without awaiting `send`.
 
-    A piece costs its framing and the write.
+    A chunk costs its framing and the write.
     """
 
     __slots__ = ("_cycle", "_flow")
@@ -46,13 +46,13 @@ class Outgoing:
         self._flow = cycle.flow
 
     def put(self, piece: bytes) -> bool:
-        """Write, now. Returns whether the client keeps up: if not, `room` is to be awaited."""
+        """Write at once. Returns False if the client reads too slowly: then await `drain`."""
         cycle = self._cycle
         if not cycle.disconnected:
             cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
         return not self._flow.write_paused
 
-    async def room(self) -> None:
+    async def drain(self) -> None:
         """Wait until the client has read on, or has left."""
         if self._flow.write_paused and not self._cycle.disconnected:
             await self._flow.drain()
@@ -182,7 +182,8 @@ class _Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete:
-            answer = json_answer({"detail": detail}, status, {"connection": "close"})
+            refused = HTTPError(status, detail, headers={"connection": "close"})
+            answer = refused.answer(parity=self._settings.parity)
             head = [b"%b: %b\r\n" % header for header in answer.raw_headers]
             first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
             self.transport.write(b"".join([first, *head, b"\r\n", bytes(answer.body)]))
@@ -205,4 +206,4 @@ def _watch_peer(sock: socket.socket, stall: float) -> None:
 
 async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
     refused = busy("too many connections are open", {"connection": "close"})
-    await refused.answer()(scope, receive, send)
+    await refused.answer(parity=True)(scope, receive, send)

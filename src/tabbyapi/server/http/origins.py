@@ -33,6 +33,7 @@ class OriginGuard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
+        self._parity = settings.parity
         self._origins = set(settings.cors_origins)
         self._hosts = {name.lower() for name in (settings.host, *settings.allowed_hosts)}
         # A server for other machines has names that only its owner knows.
@@ -41,7 +42,7 @@ class OriginGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer 403."""
         if scope["type"] == "http" and (reason := self._reason(Headers(scope=scope))):
-            await HTTPError(403, reason).answer()(scope, receive, send)
+            await HTTPError(403, reason).answer(parity=self._parity)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

@@ -64,6 +64,10 @@ class Endpoint:
     body: type[BaseModel] | None
     access: Access
     needs_model: bool
+    parity_body: type[BaseModel] | None = None
+    """The JSON body as TabbyAPI takes it, where `body` takes more."""
+    added: bool = False
+    """TabbyAPI has no such route."""
 
 
 def get(
@@ -72,6 +76,7 @@ def get(
     *,
     access: Access = Access.API,
     needs_model: bool = False,
+    added: bool = False,
 ) -> Endpoint:
     """A GET route."""
     return Endpoint(
@@ -81,6 +86,7 @@ def get(
         body=None,
         access=access,
         needs_model=needs_model,
+        added=added,
     )
 
 
@@ -91,6 +97,7 @@ def post(
     *,
     access: Access = Access.API,
     needs_model: bool = False,
+    parity_body: type[B] | None = None,
 ) -> Endpoint:
     """A POST route with a JSON body."""
     return Endpoint(
@@ -100,6 +107,7 @@ def post(
         body=body,
         access=access,
         needs_model=needs_model,
+        parity_body=parity_body,
     )
 
 
@@ -131,16 +139,23 @@ class Served(Route):
 
     def __init__(self, endpoint: Endpoint, context: Context) -> None:
         super().__init__(endpoint.path, _answering(endpoint, context), methods=[endpoint.method])
-        self.access, self.body = endpoint.access, endpoint.body
+        self.access, self.body = endpoint.access, _body(endpoint, context)
         first = (endpoint.handler.__doc__ or "").strip().split("\n", 1)[0]
         # Handlers' docstrings may begin with the route, which the document names anyway.
         self.summary = first.rpartition("`: ")[2]
         self.methods = {endpoint.method}  # Starlette adds HEAD, which TabbyAPI answers with 405
 
 
+def _body(endpoint: Endpoint, context: Context) -> type[BaseModel] | None:
+    parity = context.settings.parity and endpoint.parity_body is not None
+    return endpoint.parity_body if parity else endpoint.body
+
+
 def _answering(endpoint: Endpoint, context: Context) -> Callable[[Request], Awaitable[Any]]:
     """The handler with its checks in front, and refusals as answers."""
-    adapter: TypeAdapter[Any] | None = TypeAdapter(endpoint.body) if endpoint.body else None
+    parity = context.settings.parity
+    body = _body(endpoint, context)
+    adapter: TypeAdapter[Any] | None = TypeAdapter(body) if body else None
 
     def authorize(request: Request) -> None:
         check_access(endpoint.access, request.headers, context.keys)
@@ -170,13 +185,13 @@ def _answering(endpoint: Endpoint, context: Context) -> Callable[[Request], Awai
         try:
             return await (with_body(request, adapter) if adapter else without_body(request))
         except HTTPError as refused:
-            return refused.answer()
+            return refused.answer(parity=parity)
         except _OF_THE_DATA as error:
             # A value that no check has foreseen: it is the request's, and so is the answer.
             log.exception("%s %s was refused", endpoint.method, endpoint.path)
             reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
             detail = f"The request holds a value that cannot be used ({reason})."
-            return HTTPError(400, detail).answer()
+            return HTTPError(400, detail).answer(parity=parity)
         except (ClientGone, ClientDisconnect):
             return Response(status_code=499)  # the client has left, so no one reads it
 

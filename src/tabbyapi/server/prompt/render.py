@@ -13,6 +13,9 @@ from .templates import PromptTemplate, TemplateError
 
 __all__ = ["chat_prompt", "image_urls", "message_variables"]
 
+_CUT = "\ue000cut-here\ue000"
+"""Marks the end of the message that is continued, whose turn the template closes after it."""
+
 
 def message_variables(
     messages: list[ChatCompletionMessage], image: str = ""
@@ -97,6 +100,7 @@ async def chat_prompt(
     messages = message_variables(request.messages, image)
     if continued:
         _check_continuation(messages, opens)
+        messages[-1]["content"] += _CUT
     variables: dict[str, Any] = {}
     options = request.reasoning
     if options is not None:
@@ -121,7 +125,9 @@ async def chat_prompt(
     except TemplateError as error:
         raise HTTPError(400, f"TemplateError: {error}") from None
     if continued:
-        prompt = _cut_after(prompt, messages[-1]["content"])
+        prompt, cut, _ = prompt.rpartition(_CUT)
+        if not cut:
+            raise HTTPError(422, "continue_final_message: the template leaves the message out")
     if request.response_prefix and (opens or continued):
         prompt += request.response_prefix
     return prompt
@@ -136,12 +142,3 @@ def _check_continuation(messages: list[dict[str, Any]], opens: bool) -> None:
         raise HTTPError(
             422, "continue_final_message is set but the final message has no content to continue"
         )
-
-
-def _cut_after(prompt: str, content: str) -> str:
-    """The prompt up to the end of the final message, whose turn the template closed."""
-    for text in (content, content.strip()):
-        at = prompt.rfind(text)
-        if at >= 0:
-            return prompt[: at + len(text)]
-    raise HTTPError(422, "continue_final_message: the template changes the final message's text")

@@ -22,7 +22,7 @@ def seen_images(body: ChatCompletionRequest, loaded: LoadedModel, settings: Sett
     urls = image_urls(body.messages)
     if not urls or loaded.has_vision:
         return urls
-    if settings.blind_images == "refuse":
+    if settings.blind_images == "refuse" and not settings.parity:
         raise HTTPError(400, _BLIND)
     return []
 

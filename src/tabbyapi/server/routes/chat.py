@@ -12,8 +12,7 @@ from ..errors import HTTPError
 from ..generation.chat_chunks import ChatChunks
 from ..generation.choices import Choice
 from ..generation.job import Budget
-from ..generation.jobs import make_job, with_seeds
-from ..generation.limits import check_limits
+from ..generation.jobs import check_limits, make_job, with_seeds
 from ..generation.reasoning import ReasoningSplitter, opens_reasoning
 from ..generation.respond import Answer, answer_stream, answer_whole
 from ..generation.sampling import alternatives
@@ -24,7 +23,7 @@ from ..http.sse import unless_gone
 from ..prompt.render import chat_prompt
 from ..prompt.vision import image_marker, placed_images, seen_images
 from ..runtime import Runtime
-from ..schemas import ChatCompletionRequest
+from ..schemas import ChatCompletionRequest, ParityChatCompletionRequest
 from .model_choice import chosen_model
 
 __all__ = ["ROUTES"]
@@ -37,7 +36,14 @@ async def chat_completions(
     body = runtime.overrides.apply(body)
     chat = await unless_gone(request.receive, _prepare(request, body, runtime))
     if body.stream and runtime.settings.streaming:
-        return answer_stream(chat, ChatChunks(chat.id, chat.loaded.file.name))
+        chunks = ChatChunks(
+            chat.id,
+            chat.loaded.file.name,
+            choices=len(chat.choices),
+            folds_usage=chat.wants_usage,
+            parity=chat.parity,
+        )
+        return answer_stream(chat, chunks)
     return await answer_whole(request, chat, lambda: _body(chat))
 
 
@@ -67,7 +73,11 @@ async def _prepare(
     text = await chat_prompt(body, loaded.template, bos=loaded.bos, eos=loaded.eos, image=marker)
     start, end = settings.reasoning_start, settings.reasoning_end
     splits = settings.reasoning == "on" or (settings.reasoning == "auto" and loaded.knows_reasoning)
-    inside = splits and opens_reasoning(text, start, end)
+    last = body.messages[-1].text if body.messages else ""
+    continued = bool(body.continue_final_message)
+    inside = splits and opens_reasoning(text, start, end, last=last, continued=continued)
+    if settings.parity:
+        body = body.as_tabbyapi_reads()
     grammar = forced_call(body, after_reasoning=end if inside else "")
     forced = grammar is not None
     if grammar is None:
@@ -107,4 +117,11 @@ def _budget(body: ChatCompletionRequest, start: str, end: str, inside: bool) -> 
     return Budget(tokens, body.reasoning_budget_message or "", start, end, inside)
 
 
-ROUTES = [post("/v1/chat/completions", chat_completions, ChatCompletionRequest)]
+ROUTES = [
+    post(
+        "/v1/chat/completions",
+        chat_completions,
+        ChatCompletionRequest,
+        parity_body=ParityChatCompletionRequest,
+    )
+]

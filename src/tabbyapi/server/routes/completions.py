@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
@@ -13,8 +13,7 @@ from starlette.types import ASGIApp
 from ..engine import TokenProbability
 from ..errors import HTTPError, spaced
 from ..generation.job import Finish, TextDelta
-from ..generation.jobs import make_job, with_seeds
-from ..generation.limits import MOST_CHOICES
+from ..generation.jobs import MOST_CHOICES, make_job, with_seeds
 from ..generation.respond import Answer, answer_stream, answer_whole
 from ..generation.sampling import alternatives
 from ..grammar.constraints import constraint
@@ -30,7 +29,25 @@ _IMPOSSIBLE = -1000.0
 
 
 class CompletionRequest(GenerationRequest):
-    """One prompt or several, each answered `n` times. `echo` and `suffix` do nothing."""
+    """One prompt or several, each answered `n` times. `echo` and `suffix` do nothing.
+
+    A prompt is text or token ids.
+    """
+
+    prompt: str | list[str] | list[int] | list[list[int]]
+
+    @property
+    def prompts(self) -> list[str | list[int]]:
+        """The prompts, as a list."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if self.prompt and isinstance(self.prompt[0], int):
+            return [self.prompt]
+        return cast(list[str | list[int]], self.prompt)
+
+
+class ParityCompletionRequest(CompletionRequest):
+    """As TabbyAPI takes it."""
 
     prompt: str | list[str]
 
@@ -40,20 +57,20 @@ class TextChoice:
 
     def __init__(self, index: int, logprobs: int | None) -> None:
         self.index = index
-        self.ending: Finish | None = None
+        self.end: Finish | None = None
         self._logprobs = logprobs
         self._text: list[str] = []
         self._tokens: list[TokenProbability] = []
 
-    def feed(self, piece: TextDelta) -> None:
-        """Take a piece."""
-        self._text.append(piece.text)
+    def feed(self, delta: TextDelta) -> None:
+        """Take a delta."""
+        self._text.append(delta.text)
         if self._logprobs is not None:
-            self._tokens += piece.probabilities or []
+            self._tokens += delta.probabilities or []
 
-    def finish(self, ending: Finish) -> None:
+    def finish(self, end: Finish) -> None:
         """Take the end."""
-        self.ending = ending
+        self.end = end
 
     def logprobs(self, tokens: list[TokenProbability] | None) -> dict[str, Any] | None:
         """Log probabilities in the legacy shape: lists side by side, offsets from 0."""
@@ -74,17 +91,17 @@ class TextChoice:
     @property
     def finish_reason(self) -> str:
         """How the protocol names the end."""
-        assert self.ending is not None
-        return "length" if self.ending.eos_reason == "max_new_tokens" else "stop"
+        assert self.end is not None
+        return "length" if self.end.eos_reason == "max_new_tokens" else "stop"
 
     def whole(self) -> dict[str, Any]:
         """The choice of an answer that is not streamed."""
-        assert self.ending is not None
+        assert self.end is not None
         text = "".join(self._text)
         return {
             "index": self.index,
             "finish_reason": self.finish_reason,
-            "eos_reason": self.ending.eos_reason,
+            "eos_reason": self.end.eos_reason,
             "logprobs": self.logprobs(self._tokens),
             "text": text if text.strip() else "",
         }
@@ -99,7 +116,8 @@ async def completions(request: Request, body: CompletionRequest, runtime: Runtim
     body = runtime.overrides.apply(body)
     answer = await unless_gone(request.receive, _prepare(request, body, runtime))
     if body.stream and runtime.settings.streaming:
-        return answer_stream(answer, _TextChunks(answer.id, answer.loaded.file.name))
+        chunks = _TextChunks(answer.id, answer.loaded.file.name, folds_usage=answer.wants_usage)
+        return answer_stream(answer, chunks)
     return await answer_whole(request, answer, lambda: _body(answer))
 
 
@@ -107,7 +125,7 @@ async def _prepare(
     request: Request, body: CompletionRequest, runtime: Runtime
 ) -> Answer[TextChoice]:
     loaded = await chosen_model(request, body.model, runtime)
-    prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
+    prompts = body.prompts
     count = body.n or 1
     if not prompts:
         raise HTTPError(400, "The prompt is empty: there is no text in it.")
@@ -115,6 +133,8 @@ async def _prepare(
         raise HTTPError(
             400, f"{len(prompts)} prompts times n ({count}) are more than {MOST_CHOICES} answers"
         )
+    if runtime.settings.parity:
+        body = body.as_tabbyapi_reads()
     grammar = constraint(body)
     add_bos = body.add_bos_token is not False
     jobs = []
@@ -142,7 +162,8 @@ class _TextChunks:
     The common chunk, text alone, is one JSON string between constant bytes.
     """
 
-    def __init__(self, request_id: str, model: str) -> None:
+    def __init__(self, request_id: str, model: str, *, folds_usage: bool) -> None:
+        self._folds_usage = folds_usage
         self._id = f"chatcmpl-{request_id}"
         self._created = int(time.time())
         self._model = model
@@ -155,26 +176,26 @@ class _TextChunks:
         )
         self._encode = msgspec.json.Encoder().encode
 
-    def pieces(self, out: list[bytes], choice: TextChoice, pieces: list[TextDelta]) -> None:
-        """A chunk for each piece."""
-        for piece in pieces:
-            if logprobs := choice.logprobs(piece.probabilities):
-                body = {"index": choice.index, "text": piece.text, "finish_reason": None}
+    def deltas(self, out: list[bytes], choice: TextChoice, deltas: list[TextDelta]) -> None:
+        """A chunk for each delta."""
+        for delta in deltas:
+            if logprobs := choice.logprobs(delta.probabilities):
+                body = {"index": choice.index, "text": delta.text, "finish_reason": None}
                 out.append(self._chunk(body | {"logprobs": logprobs}))
                 continue
-            text = self._encode(piece.text)
+            text = self._encode(delta.text)
             out.append(
                 b'%b[{"index": %d, "text": %b%b' % (self._head, choice.index, text, self._tail)
             )
 
     def last(
-        self, out: list[bytes], choice: TextChoice, ending: Finish, use: dict[str, object] | None
+        self, out: list[bytes], choice: TextChoice, end: Finish, use: dict[str, object] | None
     ) -> None:
         """The finishing chunk, with the usage if that is given."""
-        choice.finish(ending)
+        choice.finish(end)
         body = {"index": choice.index, "text": "", "finish_reason": choice.finish_reason}
-        if use is None:
-            body["eos_reason"] = ending.eos_reason
+        if use is None or not self._folds_usage:
+            body["eos_reason"] = end.eos_reason
         out.append(self._chunk(body, use))
 
     def _chunk(self, choice: dict[str, Any], use: dict[str, object] | None = None) -> bytes:
@@ -190,4 +211,11 @@ class _TextChunks:
         return b"data: " + spaced(body) + b"\r\n\r\n"
 
 
-ROUTES = [post("/v1/completions", completions, CompletionRequest)]
+ROUTES = [
+    post(
+        "/v1/completions",
+        completions,
+        CompletionRequest,
+        parity_body=ParityCompletionRequest,
+    )
+]

@@ -6,7 +6,7 @@ file names, else the mean over the tokens; vectors have length 1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from pydantic import BaseModel
@@ -31,11 +31,17 @@ _MOST_INPUTS = 4096
 
 
 class EmbeddingsRequest(BaseModel):
-    """Texts to turn into vectors."""
+    """Texts, or their token ids, to turn into vectors."""
 
-    input: str | list[str]
+    input: str | list[str] | list[int] | list[list[int]]
     encoding_format: str | None = "float"
     model: str | None = None
+
+
+class ParityEmbeddingsRequest(EmbeddingsRequest):
+    """As TabbyAPI takes it."""
+
+    input: str | list[str]
 
 
 class EmbeddingLoadRequest(BaseModel):
@@ -58,13 +64,15 @@ class _Vectors(msgspec.Struct):
 async def embeddings(request: Request, body: EmbeddingsRequest, runtime: Runtime) -> ASGIApp:
     """`POST /v1/embeddings`: a vector for each text."""
     model = runtime.models.require_embedding()
-    texts = [body.input] if isinstance(body.input, str) else body.input
+    given = body.input
+    one = isinstance(given, str) or (bool(given) and isinstance(given[0], int))
+    texts = cast(list[str | list[int]], [given] if one else given)
     if not texts or not all(texts):
         raise HTTPError(400, "There is nothing to embed: an input is empty.")
     if len(texts) > _MOST_INPUTS:
         raise HTTPError(400, f"There are {len(texts)} inputs; this server takes {_MOST_INPUTS}.")
     most = model.engine.spec.n_ctx * LONGEST_TOKEN
-    longest = max(map(len, texts))
+    longest = max((len(text) for text in texts if isinstance(text, str)), default=0)
     if longest > most:
         raise context_refused(
             f"An input is too long for {model.file.name}: {longest:,} characters, which are more "
@@ -153,7 +161,12 @@ async def unload(_: Request, runtime: Runtime) -> ASGIApp:
 
 _BASE = "/v1/model/embedding"
 ROUTES = [
-    post("/v1/embeddings", embeddings, EmbeddingsRequest),
+    post(
+        "/v1/embeddings",
+        embeddings,
+        EmbeddingsRequest,
+        parity_body=ParityEmbeddingsRequest,
+    ),
     get(_BASE, card),
     get(f"{_BASE}/list", listing),
     post(f"{_BASE}/load", load, EmbeddingLoadRequest, access=Access.ADMIN),

@@ -76,7 +76,12 @@ def model_card(name: str, parameters: dict[str, Any] | None = None) -> dict[str,
 
 
 async def model_list(request: Request, runtime: Runtime) -> Response:
-    """`GET /v1/models`: the folder for an admin, the loaded model for anyone else."""
+    """`GET /v1/models`: the folder for an admin, the loaded model for other keys."""
+    data = [model_card(name) for name in _names(request, runtime)]
+    return json_answer({"object": "list", "data": data})
+
+
+def _names(request: Request, runtime: Runtime) -> list[str]:
     level = permission(request.headers, runtime.keys)
     if level is None:
         raise HTTPError(500, "contradictory keys")
@@ -85,7 +90,15 @@ async def model_list(request: Request, runtime: Runtime) -> Response:
         names += gguf_names(runtime.settings.folder)
     elif runtime.models.loaded is not None:
         names.append(runtime.models.loaded.file.name)
-    return json_answer({"object": "list", "data": [model_card(name) for name in names]})
+    return names
+
+
+async def one_model(request: Request, runtime: Runtime) -> Response:
+    """`GET /v1/models/{id}`: the card of a model that `GET /v1/models` lists."""
+    name = request.path_params["id"]
+    if name not in _names(request, runtime):
+        raise HTTPError(404, f"There is no model {name!r}: see GET /v1/models.")
+    return json_answer(model_card(name))
 
 
 async def draft_list(_: Request, __: Runtime) -> Response:
@@ -135,6 +148,7 @@ ROUTES = [
     get("/props", props, needs_model=True),
     get("/v1/auth/permission", auth_permission),
     get("/v1/models", model_list),
+    get("/v1/models/{id:path}", one_model, added=True),
     get("/v1/model/list", model_list),
     get("/v1/model/draft/list", draft_list),
     get("/v1/model", current_model, needs_model=True),

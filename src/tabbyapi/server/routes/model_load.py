@@ -19,9 +19,8 @@ from ..auth import Access
 from ..engine import EngineError
 from ..engine.mailbox import Mailbox
 from ..errors import HTTPError, error_event, json_answer
-from ..http.connection import Outgoing
 from ..http.routing import command, post
-from ..http.sse import EventStream, ping
+from ..http.sse import AnyOutgoing, EventStream, ping
 from ..model_files.folders import find_gguf
 from ..model_files.gguf import NotAModelError
 from ..models import LoadOptions
@@ -105,7 +104,10 @@ async def unload(_: Request, runtime: Runtime) -> ASGIApp:
 
 
 async def _progress(
-    task: asyncio.Task[bool], news: Mailbox[float], runtime: Runtime, outgoing: Outgoing
+    task: asyncio.Task[bool],
+    news: Mailbox[float],
+    runtime: Runtime,
+    outgoing: AnyOutgoing,
 ) -> bytes:
     interval = runtime.settings.ping_interval or None
     said = 0

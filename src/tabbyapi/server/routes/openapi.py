@@ -48,6 +48,7 @@ _ANSWERS: dict[str, Any] = {
     "/v1/model/embedding/load": LoadProgress,
     "/v1/model/list": ModelList,
     "/v1/models": ModelList,
+    "/v1/models/{id:path}": ModelCard,
     "/v1/sampling/override/list": SamplerOverrides,
     "/v1/sampling/overrides": SamplerOverrides,
     "/v1/template/list": TemplateList,
@@ -133,7 +134,7 @@ def describe(routes: Iterable[BaseRoute]) -> dict[str, Any]:
         answer = of_answer.get(_ANSWERS.get(route.path), {})
         operation = _operation(route, body, answer)
         for method in sorted(route.methods or ()):
-            paths.setdefault(route.path, {})[method.lower()] = operation
+            paths.setdefault(route.path_format, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -168,6 +169,12 @@ def _operation(route: Served, body: Any, answer: Any) -> dict[str, Any]:
     operation: dict[str, Any] = {"summary": route.summary, "responses": answers}
     if route.path == "/health":
         answers["503"] = answers["200"] | {"description": "Unhealthy"}
+    if route.param_convertors:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in route.param_convertors
+        ]
+        answers["404"] = _refusal("There is no such thing", "Detail")
     if security := _SECURITY[route.access]:
         operation["security"] = security
     if body is not None:
