@@ -15,17 +15,20 @@ from llguidance.gbnf_to_lark import gbnf_to_lark
 from ..errors import HTTPError
 from ..schemas import ChatCompletionRequest, GenerationRequest, NamedToolChoice, ToolSpec
 from .checker import Grammar
-from .schema_literals import split_literals
+from .schemas import adapted
 
 __all__ = ["constraint", "forced_call", "wants_json"]
 
 _HEADER = "%llguidance {}\n"
 _LARGEST = 256 * 1024
+_LARGEST_GBNF = 32 * 1024  # it is translated in the event loop, 2 us a character
 # Schemas beyond these take the engine seconds to compile, in which it answers nobody.
 _DEEPEST = 32
 _MOST_MEMBERS = 5000
 _MOST_COUNTED = 10_000
 _COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
+
+_NONE = {"additionalProperties": False}
 
 # Without this a model may fill its whole answer with spaces between two keys.
 _COMPACT = {
@@ -62,50 +65,48 @@ def forced_call(request: ChatCompletionRequest, *, after_reasoning: str = "") ->
         raise HTTPError(400, "tool_choice demands a call, but there are no tools")
     calls = " | ".join(f"call_{k}" for k in range(len(tools)))
     rules = [f'start: "<tool_call>\\n" ({calls}) "\\n</tool_call>"']
-    rules += [f"call_{k}: %json {_schema('tools', _call(t))}" for k, t in enumerate(tools)]
+    for k, tool in enumerate(tools):
+        # The parameters are a schema of their own, so that references resolve against its root.
+        opening = json.dumps({"name": tool.function.name})[:-1] + ', "arguments": '
+        rules.append(f'call_{k}: {json.dumps(opening)} arguments_{k} "}}"')
+        rules.append(f"arguments_{k}: %json {_schema('tools', _parameters(tool))}")
     return _whole("tools", "\n".join(rules), after_reasoning)
 
 
-def _call(tool: ToolSpec) -> dict[str, Any]:
-    schema = dict(tool.function.parameters)
-    # Definitions are referred to from the root of a schema: they move there with it.
-    shared: dict[str, Any] = {
-        key: schema.pop(key) for key in ("$defs", "definitions") if key in schema
-    }
-    schema.setdefault("type", "object")
-    return {
-        "type": "object",
-        "properties": {"name": {"const": tool.function.name}, "arguments": schema},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-        **shared,
-    }
+def _parameters(tool: ToolSpec) -> dict[str, Any]:
+    """The schema of a tool's arguments. One that describes none allows none."""
+    schema = dict(tool.function.parameters or {})
+    return {"type": "object", **schema} if schema else {"type": "object", "properties": {}} | _NONE
 
 
 def wants_json(request: GenerationRequest) -> bool:
-    """Whether the answer must be JSON."""
+    """True if the answer must be JSON."""
+    return _requested_schema(request) is not None
+
+
+def _requested_schema(request: GenerationRequest) -> tuple[str, Any] | None:
+    """The field that asks for JSON, and its schema. An empty schema asks for nothing."""
     form = request.response_format
-    return request.json_schema is not None or (
-        form is not None and form.type in ("json", "json_object", "json_schema")
-    )
+    if form is not None and form.type in ("json", "json_object"):
+        return "response_format", {"type": "object"}
+    if form is not None and form.type == "json_schema":
+        schema, field = _unwrapped(form.json_schema), "response_format"
+    else:
+        schema, field = request.json_schema, "json_schema"
+    return None if schema is None or schema in ({}, "", "{}") else (field, schema)
 
 
 def _requested(request: GenerationRequest) -> tuple[str, str] | None:
-    """The field that decides, and its grammar."""
-    schema, field = request.json_schema, "json_schema"
-    form = request.response_format
-    if form is not None and form.type in ("json", "json_object"):
-        schema, field = {"type": "object"}, "response_format"
-    elif form is not None and form.type == "json_schema":
-        schema, field = _unwrapped(form.json_schema), "response_format"
-    if schema is not None:
+    """The field that decides, and its grammar. What is empty asks for nothing."""
+    if (found := _requested_schema(request)) is not None:
+        field, schema = found
         return field, f"start: %json {_schema(field, schema)}"
     for name in ("regex_pattern", "grammar_string"):
         if len(getattr(request, name) or "") > _LARGEST:
             raise HTTPError(400, f"{name} is larger than {_LARGEST} characters")
-    if request.regex_pattern is not None:
+    if request.regex_pattern:
         return "regex_pattern", _regex(request.regex_pattern)
-    if request.grammar_string is not None:
+    if request.grammar_string and request.grammar_string.strip():
         return "grammar_string", _grammar(request.grammar_string)
     return None
 
@@ -121,14 +122,14 @@ def _schema(field: str, schema: Any) -> str:
     if isinstance(schema, str):
         try:
             schema = json.loads(schema)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise HTTPError(400, f"{field} is not valid JSON: {error}") from None
     if schema is True:
         schema = {}
     if not isinstance(schema, dict):
         raise HTTPError(400, f"{field} must be a JSON schema: an object")
     _bound(field, schema)
-    return json.dumps(split_literals(schema) | _COMPACT)
+    return json.dumps(adapted(schema) | _COMPACT)
 
 
 def _bound(field: str, schema: Any) -> None:
@@ -141,7 +142,15 @@ def _bound(field: str, schema: Any) -> None:
         if members > _MOST_MEMBERS:
             raise HTTPError(400, f"{field} has more than {_MOST_MEMBERS:,} members")
         for node in level:
-            for name in _COUNTS if isinstance(node, dict) else ():
+            if not isinstance(node, dict):
+                continue
+            counted = isinstance(node.get("minProperties"), int) and node["minProperties"] > 1
+            if counted and isinstance(node.get("patternProperties"), dict):
+                # The engine counts members, and a model may repeat a key to make up the number.
+                raise HTTPError(
+                    400, f"{field}: minProperties above 1 cannot be kept with patternProperties"
+                )
+            for name in _COUNTS:
                 count = node.get(name)
                 if isinstance(count, (int, float)) and count > _MOST_COUNTED:
                     raise HTTPError(400, f"{field}: {name} may be {_MOST_COUNTED:,} at most")
@@ -161,6 +170,10 @@ def _regex(pattern: str) -> str:
 def _grammar(text: str) -> str:
     if "::=" not in text:
         return text
+    if len(text) > _LARGEST_GBNF:
+        raise HTTPError(
+            400, f"grammar_string is larger than {_LARGEST_GBNF:,} characters, for GBNF: use Lark"
+        )
     try:
         return str(gbnf_to_lark(text))
     except Exception as error:  # it raises bare Exceptions, too
