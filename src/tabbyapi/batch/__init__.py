@@ -1,7 +1,7 @@
-"""Files of requests, answered line by line: `run_batch`. Built on `AsyncClient`.
+"""Batches: files of requests, answered line by line by `run_batch`. Built on `AsyncClient`.
 
-`asks` reads what a line wants, `journal` keeps the results on disk, `outage` waits for a server
-that has gone, `run` brings them together.
+`lines` reads a line as a call, `journal` keeps the results on disk, `recovery` waits for a server
+that is away, `run` brings them together.
 """
 
 from __future__ import annotations

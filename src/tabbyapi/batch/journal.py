@@ -1,9 +1,16 @@
-"""The results on disk: one JSON line each, appended as they come.
+"""The results of a batch on disk: one JSON line each, appended as they complete.
 
-The file says by itself what is done, so a run can be killed at any instant and go on: each result
-goes out in one write, a torn last line is cut off when the file is opened again, and every result
-names its line by index and by a digest of what was asked. Memory: 8 bytes a line for the digests,
-and 8 more while the file is put in order.
+States of the file: locked by one run while it is open; in the order of completion, then sorted by
+`put_in_order`. Only `append` and `_replace` write to it.
+
+Invariant: the file is whole results, but for a last line that a kill or a power failure cut off.
+So a run can be killed at any instant and resumed: a result goes out in one write, opening the
+file cuts off a torn last line, and rewriting (sorting, dropping failures) makes a new file that is
+renamed into place. A result names its line by index and by a digest of the request, so that a
+changed input is noticed.
+
+Cost: 8 bytes of memory a line for the digests, 8 more while the file is sorted; one `fsync` a
+second (`sync`).
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ from ..errors import ValidationError
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing keeps two runs apart there
+except ImportError:  # Windows: two runs can open one file there
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Failure", "Journal", "JournalError", "Reply", "Result", "digest_of"]
@@ -32,13 +39,13 @@ _MOST_LINES = 2**32
 
 
 class JournalError(ValidationError):
-    """The results file is not what this run can go on with."""
+    """The results file cannot be used by this run."""
 
     code = "journal_error"
 
 
 class Reply(msgspec.Struct):
-    """What the server answered."""
+    """The server's answer."""
 
     status_code: int
     body: msgspec.Raw
@@ -48,10 +55,10 @@ class Failure(msgspec.Struct, omit_defaults=True):
     """Why a line has no answer.
 
     Attributes:
-        code: of the error, as in `tabbyapi.errors`.
+        code: code of the error, as in `tabbyapi.errors`.
         message: what was wrong, and what to do about it.
-        status_code: of the server's answer, None if there was none.
-        attempts: how often the line was sent; 0 if it was refused before.
+        status_code: HTTP status of the server's answer, None if there was none.
+        attempts: how often the line was sent; 0 if it was refused before sending.
     """
 
     code: str
@@ -72,7 +79,7 @@ class Result(msgspec.Struct):
 
 
 class _Head(msgspec.Struct):
-    """What is read of a result to know that it is there."""
+    """The fields of a result that are read when a file is opened."""
 
     index: int
     digest: str
@@ -88,7 +95,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def digest_of(line: bytes, options: bytes = b"") -> int:
-    """What tells two lines apart: 64 bits of the line and of the options it is answered with."""
+    """Hash a line and the options it is answered with to 64 bits; never 0."""
     return int.from_bytes(blake2b(line, digest_size=8, key=options).digest()) or 1
 
 
@@ -96,15 +103,15 @@ class Journal:
     """The results file, opened for one run. Use it as a context manager.
 
     Args:
-        path: the file. Made if it is missing.
-        retry_failed: drop the results that are errors, so that their lines are done again.
-        overwrite: drop all of it, whatever it is.
+        path: the file; created if it is missing.
+        retry_failed: drop results that are errors, so that their lines are sent again.
+        overwrite: drop all content, whatever it is.
 
     Attributes:
         done, failed: how many lines have a result, and how many of those are errors.
 
     Raises:
-        JournalError: another run has it open, or it holds something else than results.
+        JournalError: another run has the file open, or it holds something else than results.
         OSError: it cannot be read or written.
     """
 
@@ -135,10 +142,10 @@ class Journal:
             self._file.close()
 
     def has(self, index: int, digest: int) -> bool:
-        """Whether a line has its result.
+        """True if a line has a result.
 
         Raises:
-            JournalError: the result that is there was made of another line.
+            JournalError: it has a result of another line: the input has changed.
         """
         known = self._digests[index] if index < len(self._digests) else 0
         if known not in (0, digest):
@@ -150,13 +157,13 @@ class Journal:
         return known != 0
 
     def append(self, result: Result, digest: int) -> None:
-        """Adds a result: once this returns, killing the process does not lose it.
+        """Add a result. After that, killing the process does not lose it.
 
         Raises:
-            OSError: it cannot be written (the disk is full). Nothing of it is left behind.
+            OSError: it cannot be written (the disk is full). No part of it is left in the file.
         """
         line = _encode(result)
-        if b"\n" in line:  # a server that pretty-prints; strings hold no raw line breaks
+        if b"\n" in line:  # the server pretty-prints; JSON strings hold no raw line breaks
             line = line.replace(b"\r", b"").replace(b"\n", b" ")
         line += b"\n"
         try:
@@ -171,7 +178,7 @@ class Journal:
         self._note(result.index, digest, failed=result.error is not None)
 
     def sync(self) -> None:
-        """Sees the results through to the disk, so that a power failure does not lose them."""
+        """Flush results to disk, so that a power failure does not lose them."""
         if self._dirty:
             self._dirty = False
             try:
@@ -180,7 +187,7 @@ class Journal:
                 raise OSError(error.errno, error.strerror, str(self._path)) from None
 
     def put_in_order(self) -> None:
-        """Sorts the results by the lines of the input, in one step that is done or not done."""
+        """Sort the results by the lines of the input, atomically."""
         offsets, last, sorted_already = array("Q", bytes(8 * len(self._digests))), -1, True
         for offset, _, head in self._heads():
             offsets[head.index] = offset + 1
@@ -203,7 +210,7 @@ class Journal:
         self._digests[index] = digest
 
     def _recover(self) -> int:
-        """Learns what is done, and cuts off a last line that was torn; returns the size."""
+        """Read what is done, cut off a torn last line, and return the size."""
         size = 0
         for offset, line, head in self._heads():
             self._note(head.index, int(head.digest, 16), failed=head.failed)
@@ -214,7 +221,7 @@ class Journal:
         return size
 
     def _heads(self) -> Iterator[tuple[int, bytes, _Head]]:
-        """Each whole result with its offset, up to a torn last line."""
+        """Yield each whole result with its offset, up to a torn last line."""
         offset = 0
         with self._path.open("rb") as lines:
             for line in lines:
@@ -237,7 +244,7 @@ class Journal:
                 yield lines.readline()
 
     def _replace(self, lines: Iterator[bytes]) -> None:
-        """Puts these lines in the file's place: all of them, or nothing is changed."""
+        """Replace the file by these lines, atomically. The new file is locked before that."""
         temporary = self._path.with_name(f".{self._path.name}.rewriting")
         file = temporary.open("w+b")
         try:
@@ -274,18 +281,18 @@ def _head_of(line: bytes) -> _Head | None:
 
 
 def _torn(line: bytes) -> bool:
-    """Whether this may be the beginning of a result: cut off, or never filled by the disk."""
+    """True for the beginning of a result, or zeros: the file grew, its data was never written."""
     whole = line.startswith(_BEGINNING[: len(line)])
     return (whole and not line.endswith(b"\n")) or not line.strip(b"\0")
 
 
 def _opened(path: Path) -> Any:
-    """The file, locked: of two runs with one output, the second one must not begin."""
+    """Open and lock the file: of two runs with one output, the second one must not begin."""
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
         try:
             _lock(file, path)
-            # Whoever had it before may have put another file in its place.
+            # The run that held the lock before may have replaced the file.
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
         except FileNotFoundError:

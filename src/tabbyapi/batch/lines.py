@@ -1,4 +1,4 @@
-"""What a line of a batch asks for: a prompt, messages, or a request in OpenAI's batch form."""
+"""Read a line of a batch as a call: a prompt, messages, or a request in OpenAI's batch form."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _FORMS = (
     'a line is a prompt ("..." or {"prompt": ...}), messages ([...] or {"messages": [...]}), or a '
     'request {"custom_id": ..., "url": "/v1/chat/completions", "body": {...}}'
 )
-# What OpenAI's requests carry that is this client's business, or has another name here.
+# Fields of OpenAI's requests that the client sets itself, or that have another name here.
 _NOT_PASSED_ON = ("stream", "stream_options")
 _RENAMED = {"max_completion_tokens": "max_tokens"}
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for every line that does not say otherwise.
+    """Defaults for lines that do not say otherwise.
 
     Attributes:
-        system: instructions for the model, where a line has no system message.
+        system: system message for lines that have none.
         params: parameters as for `client.chat.create`, e.g. `{"max_tokens": 100}`.
     """
 
@@ -42,14 +42,14 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer: what the server sent, and what matters of it.
+    """An answer of the server.
 
     Attributes:
         body: the JSON, byte for byte.
-        text: the text of the first choice, None where there is no such thing.
-        tokens: how many were generated.
-        cut_short: True if the server broke off, most likely because the model was unloaded.
-            It answers 200 all the same.
+        text: text of the first choice, None for embeddings.
+        tokens: how many tokens were generated.
+        cut_short: True if the server broke off, most likely because its model was unloaded.
+            TabbyAPI answers 200 then.
     """
 
     body: bytes
@@ -59,10 +59,10 @@ class Answer:
 
 
 def read_line(line: bytes) -> tuple[str | None, Any]:
-    """The name that a line's writer gave it, if any, and the rest of it.
+    """Decode a line: its `custom_id`, None if it has none, and the rest of it.
 
     Raises:
-        ValidationError: it is no JSON, or the name is no text.
+        ValidationError: it is no JSON, or `custom_id` is no string.
     """
     try:
         content = msgspec.json.decode(line)
@@ -77,7 +77,7 @@ def read_line(line: bytes) -> tuple[str | None, Any]:
 
 
 def call_of(content: Any, defaults: Defaults) -> Call[Answer]:
-    """The call that a line asks for; `content` is what `read_line` left of it.
+    """Make the call of a line; `content` is the rest that `read_line` returns.
 
     Raises:
         ValidationError: it is none of the forms, or the request would be refused.

@@ -1,4 +1,8 @@
-"""Waiting for a server that has gone: one asks for all, and no longer than was agreed."""
+"""Wait for a server that went away: one task polls it, all workers wait for that task.
+
+States: no outage (`_waiting` is None or done), or waiting. The first worker that sees the server
+away starts the task; it ends when the server can be used again, or with `ServerGone`.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,12 @@ class ServerGone(RequestError):
 
 
 class Outage:
-    """What workers await when their server is gone.
+    """An outage of the server that several workers wait for.
 
     Args:
-        client: asks the server.
-        limit: seconds to wait for it at most.
-        say: told when waiting begins and ends.
+        client: polls the server.
+        limit: most seconds to wait.
+        say: called with a message when waiting begins and ends.
     """
 
     def __init__(self, client: AsyncClient, limit: float, say: Callable[[str], None]) -> None:
@@ -36,14 +40,14 @@ class Outage:
         self._waiting: asyncio.Task[None] | None = None
 
     async def over(self, error: TabbyError, *, embeddings: bool = False) -> None:
-        """Returns once the server can be used again.
+        """Wait until the server can be used again.
 
         Args:
-            error: what showed that it cannot.
-            embeddings: whether it is the embedding model that is needed.
+            error: the error that showed that it cannot.
+            embeddings: True if the embedding model is needed.
 
         Raises:
-            ServerGone: it could not within the limit.
+            ServerGone: it could not be used within the limit.
         """
         if self._waiting is None or self._waiting.done():
             self._waiting = asyncio.create_task(self._wait(error, embeddings))
@@ -51,7 +55,7 @@ class Outage:
         await asyncio.shield(self._waiting)
 
     async def stop(self) -> None:
-        """Ends the waiting, if there is any."""
+        """Stop waiting."""
         if self._waiting is not None:
             self._waiting.cancel()
             await asyncio.gather(self._waiting, return_exceptions=True)
@@ -87,7 +91,7 @@ class Outage:
         except (RequestError, ModelNotLoadedError) as still:
             return still
         except APIError:
-            return None  # it answers: what it has to say, the next request will hear
+            return None  # it answers; the next request gets the error
         return None
 
 

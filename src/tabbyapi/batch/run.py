@@ -1,4 +1,9 @@
-"""A batch from its first line to its last: `run_batch`."""
+"""Run a batch: `run_batch`.
+
+Workers (`_Run._worker`) share one iterator of lines that have no result. Each takes a line, sends
+it until it is answered or has failed for good, and appends its result to the journal. An error
+that concerns every line (`_Stop`) ends all workers; what has no result stays to be done.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +42,10 @@ _PASSING = frozenset({408, 429, 502, 503, 504})
 
 @dataclass
 class BatchTotals:
-    """How far a batch is.
+    """Progress of a batch.
 
     Attributes:
-        done: lines that have a result, of this run and of those before.
+        done: lines that have a result, of this run and of earlier ones.
         failed: how many of these results are errors.
         answered_now, tokens_now: answers of this run, and the tokens generated for them.
     """
@@ -67,17 +72,17 @@ async def run_batch(
     on_progress: Callable[[BatchTotals], None] | None = None,
     on_message: Callable[[str], None] | None = None,
 ) -> BatchTotals:
-    """Answers every line of a file, and writes one result for each.
+    """Answer every line of a file, and write one result for each.
 
-    Killed at any instant, it goes on where it was when it is called again with the same arguments:
-    results that are on disk are not asked for again. A server that restarts is waited for.
+    Killed at any instant, it resumes when it is called again with the same arguments: lines that
+    have a result on disk are not sent again. A server that restarts is waited for.
 
     Args:
-        client: asks. Make it with `retry=0`: this function does the retrying.
+        client: sends the requests. Make it with `retry=0`: this function retries.
         lines: JSON lines: prompts, messages, or requests in OpenAI's batch form. An open binary
             file will do; it is read as the lines are needed.
         output: file of the results. What it holds already is kept.
-        defaults: system message and parameters of the lines that give none.
+        defaults: system message and parameters of lines that give none.
         concurrency: lines in flight at once.
         retries: further tries after a passing failure of one line (408, 429, 502, 503, 504, a
             timeout, an answer cut short).
@@ -85,19 +90,19 @@ async def run_batch(
         ordered: put the results in the order of the lines at the end; they are written as they
             come.
         keep_body: keep the whole answer beside its text.
-        retry_failed: do the lines again whose result is an error.
-        overwrite: begin anew, whatever the output holds.
+        retry_failed: send lines again whose result is an error.
+        overwrite: start over, whatever the output holds.
         on_progress: called with the totals after each result.
-        on_message: called with what a person should know meanwhile.
+        on_message: called with messages for people, such as that a server is waited for.
 
     Returns:
         The totals. Lines that failed are among the results, with their `error`.
 
     Raises:
         ServerGone: the server went away and did not come back in time.
-        ConnectError, AuthenticationError, ModelNotLoadedError: there is no use in going on. As
-            with all errors here, the lines without a result stay to be done.
-        JournalError: the output is in use, or is of another batch.
+        ConnectError, AuthenticationError, ModelNotLoadedError: no line could be answered. As
+            with all errors here, lines without a result stay to be done.
+        JournalError: the output is in use, or belongs to another batch.
         ValidationError: an argument that cannot be used.
         OSError: a result cannot be written.
     """
@@ -116,7 +121,7 @@ async def run_batch(
 
 
 def count_lines(path: str | Path) -> int:
-    """How many lines of a file ask for something: those that are not blank."""
+    """Count the lines of a file that are not blank."""
     with Path(path).open("rb") as file:
         return sum(1 for _ in _numbered(file))
 
@@ -157,12 +162,12 @@ class _Run:
         self.totals = BatchTotals(journal.done, journal.failed)
 
     async def work(self, lines: Iterator[tuple[int, bytes]], concurrency: int) -> None:
-        """Does the lines that have no result yet."""
+        """Answer the lines that have no result yet."""
         todo = self._todo(lines)
         first = next(todo, None)
         if first is None:
             return
-        await self._client.health.check()  # nobody waits for a server that was never there
+        await self._client.health.check()  # a server that was never there is not waited for
         syncing = asyncio.create_task(self._sync_now_and_then())
         try:
             async with asyncio.TaskGroup() as group:
@@ -212,7 +217,7 @@ class _Run:
             item = next(todo, None)
 
     async def _answer(self, call: Call[Answer], attempts: _Attempts) -> Answer:
-        """Sends a call until it is answered, or there is no point in going on.
+        """Send a call until it is answered or has failed for good.
 
         Raises:
             TabbyError: the line has failed.
@@ -249,7 +254,7 @@ class _Run:
             await asyncio.sleep(delay)
 
     def _concerns_all(self, error: TabbyError) -> bool:
-        """Whether every other line would fail in the same way."""
+        """True if every other line would fail in the same way."""
         if isinstance(error, AuthenticationError):
             return not isinstance(error, PermissionDeniedError)
         # Without a single answer, this may be a server of another kind, or one without a model.
@@ -273,7 +278,7 @@ class _Run:
 
 @dataclass
 class _Attempts:
-    """What became of one line so far."""
+    """Attempts at one line so far."""
 
     sent: int = 0
     failed: int = 0
@@ -281,14 +286,14 @@ class _Attempts:
 
 
 class _Stop(Exception):
-    """Ends the batch; `cause` says why."""
+    """Ends the batch with an error, `cause`."""
 
     def __init__(self, cause: TabbyError) -> None:
         self.cause = cause
 
 
 def _is_outage(error: TabbyError) -> bool:
-    """Whether it speaks of the server more than of the request."""
+    """True if an error is about the server more than about the request."""
     if isinstance(error, ModelNotLoadedError):
         return True
     return (
@@ -309,7 +314,7 @@ def _failure(
 
 
 def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
-    """The error that ended the group; the rest is what it caused."""
+    """The error that ended the group; the others follow from it."""
     error: BaseException = errors
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

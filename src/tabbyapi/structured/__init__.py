@@ -1,8 +1,7 @@
 """Answers of a Python type: the JSON schema of a type, and reading an answer as that type.
 
-Sits above services/; `client.chat.parse` and `parse_stream` are the front door. Types may be
-msgspec Structs, dataclasses, TypedDicts, attrs classes, pydantic models, enums, literals,
-unions, and containers of them.
+Used by `client.chat.parse` and `parse_stream`. Types may be msgspec Structs, dataclasses,
+TypedDicts, attrs classes, pydantic models, enums, literals, unions, and containers of them.
 """
 
 from .parsed import AsyncParsedStream, Parsed, ParsedStream

@@ -1,4 +1,4 @@
-"""Rewrites of JSON schemas from other libraries into keywords that grammar engines understand."""
+"""Rewrite JSON schemas of other libraries in keywords that grammar engines understand."""
 
 from __future__ import annotations
 
@@ -43,10 +43,9 @@ _DATA = {"default", "examples", "enum", "const", "required"}
 
 
 def portable(schema: dict[str, Any], *, exact: bool) -> dict[str, Any]:
-    """The schema without keywords that would make an engine drop the whole constraint.
+    """Remove keywords that would make an engine drop the whole constraint.
 
-    A dropped keyword is checked all the same when the answer is read. `exact` puts patterns in
-    the place of formats.
+    They are still checked when the answer is read. `exact` replaces formats by patterns.
     """
     definitions = schema.get("$defs", {})
 
@@ -88,14 +87,14 @@ def _key_names(keys: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
 
 
 def string_format(name: str, *, exact: bool) -> dict[str, Any]:
-    """The keyword for a kind of string: a pattern if there is one and `exact`, else a format."""
+    """The keyword for a kind of string: a pattern if there is one and `exact`, or a format."""
     if name in PATTERNS and (exact or name not in _FORMATS):
         return {"pattern": PATTERNS[name]}
     return {"format": name} if name in _FORMATS else {}
 
 
 def hoist(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Moves the `$defs` of a schema into `definitions`; a name already taken gets a new one."""
+    """Move the `$defs` of a schema into `definitions`; a name already taken gets a new one."""
     own = schema.pop("$defs", {})
     names: dict[str, str] = {}
     for name, definition in own.items():

@@ -1,4 +1,4 @@
-"""Answers together with the value read from them, and streams of growing values."""
+"""Typed answers: the value together with its response, and streams of growing values."""
 
 from __future__ import annotations
 
@@ -28,17 +28,21 @@ _CONSTRAINTS = ("json_schema", "response_format", "regex_pattern", "grammar_stri
 
 @dataclass(frozen=True, slots=True)
 class Parsed(Generic[T]):
-    """A value, and the response whose text it was read from."""
+    """A value, and the response whose text it was read from.
+
+    result = client.chat.parse([user("A recipe for pancakes.")], Recipe)
+    print(result.value.title, result.response.usage)
+    """
 
     value: T
     response: ChatCompletionResponse
 
 
 def constrained(tp: Any, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Request parameters that make the answer a JSON text of type `tp`.
+    """Add the schema of `tp` to request parameters.
 
     Raises:
-        ValidationError: the parameters ask for another constraint, or for several answers.
+        ValidationError: the parameters hold another constraint, or ask for several answers.
     """
     for name in _CONSTRAINTS:
         if params.get(name) is not None:
@@ -55,7 +59,7 @@ def constrained(tp: Any, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parsed(response: ChatCompletionResponse, tp: type[T]) -> Parsed[T]:
-    """Reads the text of a finished response.
+    """Read the text of a finished response as a value.
 
     Raises:
         OutputError: it is no value of type `tp`, or was cut off; `response` is attached.
@@ -65,7 +69,7 @@ def parsed(response: ChatCompletionResponse, tp: type[T]) -> Parsed[T]:
     cut = choice is not None and (
         choice.finish_reason == "length" or choice.eos_reason == "max_new_tokens"
     )
-    # An object, array or string that is whole was not harmed by the limit; a number may be.
+    # A limit does not harm an object, array or string that is whole; a number may be cut.
     if cut and not text.rstrip().endswith(("}", "]", '"')):
         raise OutputError(_cut_message(response), text=text, response=response)
     try:
@@ -91,7 +95,7 @@ def _cut_message(response: ChatCompletionResponse) -> str:
 
 
 def _hint(response: ChatCompletionResponse) -> str:
-    """What else the response says about an answer that cannot be read."""
+    """Other reasons, in the response, for an answer that cannot be read."""
     choice = response.choices[0] if response.choices else None
     if choice is None:
         return "The response has no choices."
@@ -105,7 +109,7 @@ def _hint(response: ChatCompletionResponse) -> str:
 
 
 class _Growing(Generic[T]):
-    """What both streams know: the partial value, and the final one once the stream has ended."""
+    """State of both streams: reading, then ended, when the typed value can be taken."""
 
     _stream: ChatStream | AsyncChatStream
 
@@ -149,10 +153,10 @@ class _Growing(Generic[T]):
 
 
 class ParsedStream(_Growing[T]):
-    """Iterates over the growing value of an answer: dicts, lists, strings and numbers.
+    """The growing value of an answer: iterate over dicts, lists, strings and numbers.
 
-    Each item is a new snapshot of what has arrived, not yet of the type asked for; fields and
-    items appear once their value begins, strings grow. Several small chunks may make one
+    Each item is a new snapshot of what has arrived, not yet of the requested type; fields and
+    items appear when their value begins, strings grow. Several small chunks may make one
     snapshot. After the last one, `value` is the typed result. An answer that can no longer
     become JSON raises `OutputError` at once and ends generation.
     """
@@ -177,7 +181,7 @@ class ParsedStream(_Growing[T]):
             raise
 
     def close(self) -> None:
-        """Ends generation on the server."""
+        """Stop generation on the server at once."""
         self._stream.close()
 
     def __enter__(self) -> Self:
@@ -216,7 +220,7 @@ class AsyncParsedStream(_Growing[T]):
             raise
 
     async def close(self) -> None:
-        """Ends generation on the server."""
+        """Stop generation on the server at once."""
         await self._stream.close()
 
     async def __aenter__(self) -> Self:

@@ -1,7 +1,4 @@
-"""Pydantic types, without ever importing pydantic.
-
-Whoever hands us a pydantic model has imported pydantic, so `sys.modules` has it.
-"""
+"""Pydantic types, without importing pydantic: a program that uses a model has imported it."""
 
 from __future__ import annotations
 

@@ -93,10 +93,10 @@ def _unfenced(text: str) -> str:
 
 
 class PartialReader:
-    """The value of a JSON text that is still growing: dicts, lists, strings, numbers.
+    """Reads a JSON text that is still growing: dicts, lists, strings, numbers.
 
-    A text is parsed again from its start, so it is parsed only when it has grown by 1/256 since
-    the last time: the work for a whole text stays within 256 times its length.
+    The text is parsed from its start each time, so it is parsed only when it has grown by 1/256:
+    the work for a whole text stays within 256 times its length.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class PartialReader:
         self._value: Any = None
 
     def feed(self, piece: str) -> Any | None:
-        """The value so far if `piece` changed it, else None.
+        """Add a piece; return the value so far if that changed it, else None.
 
         Raises:
             OutputError: the text can no longer become JSON.
@@ -116,7 +116,7 @@ class PartialReader:
         return self._parse()
 
     def finish(self) -> Any | None:
-        """The value at the end of the text if `feed` has not returned it yet, else None."""
+        """End the text; return the value if `feed` has not returned it yet, else None."""
         return self._parse() if len(self.text) > self._parsed_at else None
 
     def _parse(self) -> Any | None:

@@ -1,7 +1,8 @@
-"""Python functions as tools: their description for the model, and the loop that calls them.
+"""Tools: Python functions described to a model, and the loop that calls them.
 
-Sits above services/; `client.chat.run` is the front door. `loop` decides, without I/O, what to
-ask and which calls to make; `run` makes the requests and the calls, in two small twins.
+Used by `client.chat.run` and conversations. `describe` makes the description, `loop` decides
+without I/O what to send and which calls to make, `run` sends and calls, sync and async; `values`
+reads arguments and writes results, `markup` reads calls that a server left in the text.
 """
 
 from .describe import Tool, ToolSet, tool_of
