@@ -10,7 +10,7 @@ with tabbyapi.Client() as client:
     ]
     print("Streaming response:")
     try:
-        with client.chat.create_stream(messages, max_tokens=300, temperature=0.7) as stream:
+        with client.chat.create_stream(messages, max_tokens=150, temperature=0.7) as stream:
             for text in stream.text_deltas():
                 print(text, end="", flush=True)
             reply = stream.response  # the whole answer, as create() would have returned it

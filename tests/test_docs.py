@@ -1,7 +1,8 @@
 """The documentation is true: its programs run, and so do the examples.
 
 The Python blocks of a page run in order, in one namespace, against a local server that the
-environment variables name. A block after `<!-- no-run: reason -->` is only compiled.
+environment variables name. A block after `<!-- no-run: reason -->` is only compiled, and so is one
+after `<!-- client: package -->`, which tests/other_clients runs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 BLOCK = re.compile(
-    r"(?P<no_run><!-- no-run: [^\n]+ -->\n)?^```(?:python|py)\n(?P<code>.*?)^```$", re.M | re.S
+    r"(?P<no_run><!-- (?:no-run|client): [^\n]+ -->\n)?^```(?:python|py)\n(?P<code>.*?)^```$",
+    re.M | re.S,
 )
 BOUND = 120  # seconds that no program here comes near
 
@@ -53,12 +55,21 @@ def programs(paths: list[Path]) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def docs_server(smollm: Path, tiny_model: Path) -> Iterator[LocalServer]:
-    """A server with the default model, and a tiny one for embeddings."""
+def docs_server(
+    smollm: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalServer]:
+    """A server with the default model, and a tiny one for embeddings.
+
+    What a program leaves open is fixed: answers are bounded, and the same each time.
+    """
     from tabbyapi import LocalServer
 
+    presets = tmp_path_factory.mktemp("presets")
+    (presets / "fixed.yml").write_text(
+        "max_tokens: {override: 300}\ntemperature: {override: 0}\n", encoding="utf-8"
+    )
     embeddings = {"embeddings_dir": tiny_model.parent, "embeddings": tiny_model.stem}
-    with LocalServer(smollm, **embeddings) as server:
+    with LocalServer(smollm, presets_dir=presets, preset="fixed", **embeddings) as server:
         yield server
 
 
