@@ -20,6 +20,7 @@ _COMMANDS = {
     "ask": "Ask one question.",
     "batch": "Answer each line of a file.",
     "serve": "Serve a model on this machine.",
+    "web": "Chat, and look after a server, in the browser.",
     "pull": "Fetch a model to this machine.",
     "list": "List the models on this machine.",
     "rm": "Delete a fetched model.",

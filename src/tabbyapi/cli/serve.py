@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from .embedded import LOCAL_EXTRA, local_extra_missing
+from .web import WEB_EXTRA, PageProcess, web_extra_missing
 
 __all__ = ["serve"]
 
@@ -98,6 +99,7 @@ def _thread_count(context: click.Context, option: click.Parameter, value: str) -
 @click.option(
     "--gpu-layers", type=int, default=-1, metavar="N", help="Layers on the GPU; -1: all that fit."
 )
+@click.option("--web", "with_page", is_flag=True, help="Show a page in the browser, too.")
 @click.option(
     "--log-level",
     type=click.Choice(["critical", "error", "warning", "info", "debug"]),
@@ -109,6 +111,7 @@ def serve(
     models_dir: Path | None,
     api_keys: tuple[str, ...],
     no_auth: bool,
+    with_page: bool,
     **options: Any,
 ) -> None:
     """Serve a model on this machine, with TabbyAPI's protocol.
@@ -123,6 +126,8 @@ def serve(
     missing = local_extra_missing()
     if missing is not None:
         raise click.ClickException(f"the local server is not installed ({missing}): {LOCAL_EXTRA}")
+    if with_page and (missing := web_extra_missing()) is not None:
+        raise click.ClickException(f"the page is not installed ({missing} is missing): {WEB_EXTRA}")
     if no_auth and (api_keys or options["admin_key"]):
         raise click.UsageError("--no-auth asks for no key, so --api-key and --admin-key are idle")
     from ..server.main import ServeError
@@ -139,7 +144,17 @@ def serve(
     settings = Settings(
         model=path, models_dir=models_dir, api_keys=api_keys, auth=not no_auth, **options
     )
+    page = PageProcess() if with_page else None
+
+    def listening(url: str, _stop: Callable[[], None]) -> None:
+        if page is not None:
+            keys = api_keys[0] if api_keys else None, options["admin_key"] or None
+            page.start(url, api_key=keys[0], admin_key=keys[1])
+
     try:
-        run(settings, say=lambda line: click.echo(line))
+        run(settings, say=lambda line: click.echo(line), on_listening=listening)
     except ServeError as error:
         raise click.ClickException(str(error)) from None
+    finally:
+        if page is not None:
+            page.stop()

@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import msgspec
 
@@ -14,8 +14,9 @@ from ..errors import ValidationError
 from .files import data_folder
 
 if TYPE_CHECKING:
+    from .._client.aio import AsyncClient
     from .._client.sync import Client
-    from ..conversation import Conversation
+    from ..conversation import AsyncConversation, Conversation
 
 __all__ = ["fresh_name", "latest", "load", "names", "path_of", "save"]
 
@@ -52,7 +53,7 @@ def latest() -> str | None:
     return next(iter(names()), None)
 
 
-def save(name: str, conversation: Conversation) -> None:
+def save(name: str, conversation: Conversation | AsyncConversation) -> None:
     """Write a conversation to its file, which only the owner can read.
 
     Raises:
@@ -65,7 +66,15 @@ def save(name: str, conversation: Conversation) -> None:
     conversation.save(path)
 
 
-def load(name: str, client: Client) -> Conversation:
+@overload
+def load(name: str, client: Client) -> Conversation: ...
+
+
+@overload
+def load(name: str, client: AsyncClient) -> AsyncConversation: ...
+
+
+def load(name: str, client: Client | AsyncClient) -> Conversation | AsyncConversation:
     """A conversation from its file, to go on with.
 
     Raises:
@@ -87,7 +96,9 @@ def load(name: str, client: Client) -> Conversation:
         return early
 
 
-def _of_early_version(path: Path, client: Client) -> Conversation | None:
+def _of_early_version(
+    path: Path, client: Client | AsyncClient
+) -> Conversation | AsyncConversation | None:
     """A file of the first format: messages and parameters, and nothing else."""
     try:
         content = msgspec.json.decode(path.read_bytes())
