@@ -79,10 +79,11 @@ def start_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPage]:
             text=True,
         )
         assert process.stdout is not None
+        page = PageServer("", home, process)
+        started.append(page)
         line = process.stdout.readline()
         assert line.startswith("The page is at "), line
-        page = PageServer(line.split()[-1], home, process)
-        started.append(page)
+        page.url = line.split()[-1]
         return page
 
     yield start

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from ipaddress import ip_address
 
 import click
 
@@ -70,9 +71,7 @@ def web(
     missing = web_extra_missing()
     if missing is not None:
         raise click.ClickException(f"the page is not installed ({missing} is missing): {WEB_EXTRA}")
-    from .._transport.base import is_loopback
-
-    if password is None and not is_loopback(host):
+    if password is None and not _only_this_machine(host):
         raise click.UsageError(
             f"--host {host} lets other machines in: set {_PASSWORD}, or give --password"
         )
@@ -92,6 +91,14 @@ def web(
         raise click.ClickException(
             f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port"
         ) from None
+
+
+def _only_this_machine(host: str) -> bool:
+    """True if other machines cannot reach what listens on an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class PageProcess:
