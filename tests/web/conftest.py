@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A browser without cookies, which fails the test when a page has an error or goes outside."""
-    context = browser.new_context(viewport={"width": 1100, "height": 800}, accept_downloads=True)
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
     context.set_default_timeout(15_000)
     errors: list[str] = []
     outside: list[str] = []

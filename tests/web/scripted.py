@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cli.scripted import DONE, HEAD, USAGE, event, streamed, unfinished
+from cli.scripted import DONE, HEAD, USAGE, event, plain, streamed, unfinished
 from support.replay import Reply, Request, json_reply
 from web.hostile import ATTEMPTS
 
@@ -33,8 +33,13 @@ def last_text(body: dict[str, Any]) -> str:
     return "".join(part.get("text") or "" for part in content)
 
 
-def script(request: Request) -> Reply:
-    """Answer what the page asks. The first word of a message says how a chat is answered."""
+def script(request: Request, *, fail: bool = False) -> Reply:
+    """Answer what the page asks. The first word of a message says how a chat is answered.
+
+    Args:
+        request: what is asked.
+        fail: refuse all chats.
+    """
     if request.target in _FIXED:
         return json_reply(200, _FIXED[request.target])
     if request.target == "/v1/token/encode":
@@ -43,7 +48,7 @@ def script(request: Request) -> Reply:
         return json_reply(404, {"detail": "not scripted"})
     body = request.json
     word, _, rest = last_text(body).partition(" ")
-    match word:
+    match "unloaded" if fail else word:
         case "say":
             return streamed(*(rest[i : i + 12] for i in range(0, len(rest), 12)))
         case "count":
@@ -61,12 +66,14 @@ def script(request: Request) -> Reply:
             calls = [event({"tool_calls": [_CALL]})]
             return Reply([HEAD, *calls, event({}, "tool_calls", usage=USAGE) + DONE])
         case "toolong":
-            detail = "Prompt length 9000 exceeds the available context size of 4096 tokens"
-            return json_reply(400, {"detail": detail})
+            error = {"message": "The prompt is too long.", "code": "context_length_exceeded"}
+            return json_reply(400, {"detail": error["message"], "error": error})
         case "unloaded":
             return json_reply(503, {"detail": "No models are currently loaded."})
         case "forbidden":
             return json_reply(401, {"detail": "Invalid API key"})
+        case _ if not body.get("stream"):
+            return plain("I am not streamed.")
         case _:
             turns = [m["role"] for m in body["messages"]]
             return streamed(

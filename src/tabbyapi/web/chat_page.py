@@ -10,7 +10,7 @@ from nicegui import events, ui
 
 from ..errors import TabbyError
 from ..images import image
-from .chats import Chat, Chats, Phase
+from .chats import Chats, LiveChat, Phase
 from .frame import icon_button, name_element, set_up, theme_button
 from .markdown import Safe, SafeHtml, plain
 from .messages import button, image_of, message_html, reasoning_html, tool_calls_html
@@ -36,7 +36,7 @@ _EMPTY = Safe(
 )
 
 
-def show_chat(chats: Chats, status: ServerStatus, chat: Chat) -> None:
+def show_chat(chats: Chats, status: ServerStatus, chat: LiveChat) -> None:
     """Build the page in the current client, and keep it up to date."""
     ChatView(chats, status, chat).build()
 
@@ -44,7 +44,7 @@ def show_chat(chats: Chats, status: ServerStatus, chat: Chat) -> None:
 class ChatView:
     """The elements of a tab. It watches one chat, and may turn to another."""
 
-    def __init__(self, chats: Chats, status: ServerStatus, chat: Chat) -> None:
+    def __init__(self, chats: Chats, status: ServerStatus, chat: LiveChat) -> None:
         self._chats = chats
         self._status = status
         self.chat = chat
@@ -65,7 +65,7 @@ class ChatView:
             theme_button(theme)
             icon_button("dns", "Server", partial(ui.navigate.to, "/server"))
             icon_button("tune", "Parameters", self._panel.toggle)
-        with ui.element("div").classes("middle").props("role=main"):
+        with ui.element("div").classes("middle"):
             self._more = ui.button("Show earlier messages", on_click=self._show_earlier, color=None)
             self._more.props("flat")
             self._log = ui.element("div").classes("log")

@@ -1,6 +1,6 @@
 """Conversations that live in the page's process. Browser tabs only watch them.
 
-A `Chat` is IDLE; WAITING from a request until its first token; ANSWERING until its end. `_start`
+A chat is IDLE; WAITING from a request until its first token; ANSWERING until its end. `_start`
 begins a request and `_run` alone ends it. The conversation changes when the request has ended: a
 request works on it, or on a fork that replaces it if something has arrived. So closing or
 reloading a tab, or losing its connection, changes nothing, and a failed request loses nothing:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..types.chat import ChatCompletionStreamResponse
     from ..types.usage import UsageStats
 
-__all__ = ["Chat", "Chats", "LiveAnswer", "Phase", "Watcher"]
+__all__ = ["Chats", "LiveAnswer", "LiveChat", "Phase", "Watcher"]
 
 _CLOSING_SECONDS = 2.0
 _log = logging.getLogger("tabbyapi.web")
@@ -90,7 +90,7 @@ class LiveAnswer:
         return (self._tokens - 1) / passed if self._tokens > 1 and passed > 0.2 else 0.0
 
 
-class Chat:
+class LiveChat:
     """A conversation, and the answer under way.
 
     Attributes:
@@ -319,10 +319,10 @@ class Chats:
         self.look = look
         self.running = 0
         self.on_saved: set[Callable[[], None]] = set()
-        self._chats: dict[str, Chat] = {}
+        self._chats: dict[str, LiveChat] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def open(self, name: str) -> Chat:
+    async def open(self, name: str) -> LiveChat:
         """The chat of this name: from memory, from its file, or a new one.
 
         Raises:
@@ -333,7 +333,7 @@ class Chats:
         if name not in self._chats:
             conversation = await self.load(name) if changed else self.client.conversation()
             if name not in self._chats:
-                self._chats[name] = Chat(self, name, conversation)
+                self._chats[name] = LiveChat(self, name, conversation)
                 self._chats[name].read_at = changed
         chat = self._chats[name]
         await chat.reread()
@@ -343,9 +343,9 @@ class Chats:
         """Read a conversation from its file; raises as `open`."""
         return await asyncio.to_thread(sessions.load, name, self.client)
 
-    async def add(self, conversation: AsyncConversation) -> Chat:
+    async def add(self, conversation: AsyncConversation) -> LiveChat:
         """A new chat that begins with this conversation."""
-        chat = Chat(self, sessions.fresh_name(), conversation)
+        chat = LiveChat(self, sessions.fresh_name(), conversation)
         self._chats[chat.name] = chat
         await chat.save()
         return chat
@@ -378,7 +378,7 @@ class Chats:
         for listener in list(self.on_saved):
             listener()
 
-    def drop_if_unused(self, chat: Chat) -> None:
+    def drop_if_unused(self, chat: LiveChat) -> None:
         """Forget a chat that no tab shows; what was said is in its file."""
         unsaved = chat.draft or chat.attached
         if chat.idle and not chat.watchers and not unsaved and self._chats.get(chat.name) is chat:

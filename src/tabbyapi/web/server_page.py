@@ -47,7 +47,7 @@ class ServerView:
             icon_button("arrow_back", "Back to the chat", lambda: ui.navigate.back())
             heading("Server", 1, "title grow")
             theme_button(theme)
-        with ui.element("div").classes("sheet").props("role=main"):
+        with ui.element("div").classes("sheet"):
             self._problem = ui.label().classes("bad-text").props("role=status")
             with ui.tabs().props('align=left no-caps aria-label="Sections"') as tabs:
                 for name in _TABS:
