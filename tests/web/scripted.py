@@ -67,7 +67,7 @@ def script(request: Request, *, fail: bool = False) -> Reply:
             return Reply([HEAD, *calls, event({}, "tool_calls", usage=USAGE) + DONE])
         case "toolong":
             error = {"message": "The prompt is too long.", "code": "context_length_exceeded"}
-            return json_reply(400, {"detail": error["message"], "error": error})
+            return json_reply(400, {"error": error})
         case "unloaded":
             return json_reply(503, {"detail": "No models are currently loaded."})
         case "forbidden":
