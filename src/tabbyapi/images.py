@@ -26,6 +26,8 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Image"
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # two letters, for C:\ is a path
 _DEFAULT_MAX = 20 * 2**20
+_LONGEST_NAME = 4096  # characters of a path
+_BASE64_HEADS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")  # of PNG, JPEG, GIF and WebP
 
 
 def image(
@@ -41,8 +43,9 @@ def image(
     server whose model has no vision ignores images without a word.
 
     Args:
-        source: an http(s) or `data:` URL, a path, the bytes of an image file, a file open for
-            reading in binary, or a PIL image. PNG, JPEG, GIF, WebP or BMP.
+        source: an http(s) or `data:` URL, a path, base64 text, the bytes of an image file, a file
+            open for reading in binary, or a PIL image. PNG, JPEG, GIF, WebP or BMP. A photo that
+            is stored lying on its side is turned upright, where Pillow is installed.
         max_size: width and height in pixels that the image is scaled down to fit into, its
             proportions kept; smaller ones stay as they are. Needs Pillow.
         max_bytes: largest image to send, in bytes before base64, which adds a third; None for
@@ -68,6 +71,8 @@ def image(
         if max_size is not None:
             _checked_kind(data, source)
             data = _scaled_file(data, max_size)
+        else:
+            data = _upright(data)
     kind = _checked_kind(data, source)
     _check_size(len(data), max_bytes)
     return _part(f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}")
@@ -96,12 +101,16 @@ def _bytes_of(source: Any, max_bytes: int | None) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     if isinstance(source, str):
+        if not source.strip():
+            raise _refused("the image's source is empty")
         if data_url := _DATA_URL.match(source):
             return _of_data_url(source, data_url)
         if _URL.match(source):
             raise _refused(
                 f"{_short(source)} is neither an http(s) or data: URL nor a path of a file"
             )
+        if len(source) > _LONGEST_NAME or source.startswith(_BASE64_HEADS):
+            return _of_base64(source)
     if isinstance(source, str | os.PathLike):
         return _of_file(Path(source), max_bytes)
     read = getattr(source, "read", None)
@@ -129,9 +138,22 @@ def _of_data_url(url: str, match: re.Match[str]) -> bytes:
     if not match[2].lower().endswith(";base64"):
         return unquote_to_bytes(payload)
     try:
-        return base64.b64decode(payload, validate=True)
-    except binascii.Error as error:
+        return base64.b64decode("".join(payload.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
         raise _refused(f"the data: URL holds no valid base64: {error}") from error
+
+
+def _of_base64(text: str) -> bytes:
+    """The bytes of bare base64 text, or of the file that has such a name after all."""
+    try:
+        data = base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        data = b""
+    if _kind(data) is not None:
+        return data
+    if len(text) <= _LONGEST_NAME:
+        return _of_file(Path(text), None)
+    raise _refused(f"{_short(text)} is neither a path of a file nor the base64 of an image")
 
 
 def _checked_kind(data: bytes, source: Any) -> str:
@@ -171,7 +193,9 @@ _BMP_HEADERS = {size.to_bytes(4, "little") for size in (12, 16, 40, 52, 56, 64, 
 
 
 def _short(value: Any) -> str:
-    text = repr(str(value) if isinstance(value, os.PathLike) else value)
+    if isinstance(value, str | os.PathLike):
+        value = str(value)[:200]
+    text = repr(value)
     return text if len(text) <= 80 else text[:80] + "..."
 
 
@@ -181,6 +205,22 @@ def _short(value: Any) -> str:
 def _is_pil(source: Any) -> TypeGuard[Image]:
     module = sys.modules.get("PIL.Image")  # whoever has such an image has imported it
     return module is not None and isinstance(source, module.Image)
+
+
+def _upright(data: bytes) -> bytes:
+    """A photo as it is to be seen: servers ignore the note that says how it was held."""
+    if not data.startswith(b"\xff\xd8\xff") or b"Exif\0\0" not in data[:65536]:
+        return data
+    try:
+        from PIL import Image
+    except ImportError:
+        return data
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            turned = opened.getexif().get(0x0112, 1) != 1
+            return _of_pil(opened, None) if turned else data
+    except Exception:  # whatever a damaged note makes Pillow raise: the server may cope
+        return data
 
 
 def _scaled_file(data: bytes, max_size: tuple[int, int]) -> bytes:
@@ -196,7 +236,9 @@ def _scaled_file(data: bytes, max_size: tuple[int, int]) -> bytes:
             if max(opened.size) <= min(max_size):
                 return data
             return _of_pil(opened, max_size)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except ValidationError:
+        raise
+    except Exception as error:  # Pillow raises all kinds for damaged files
         raise _refused(f"the image cannot be read, so it cannot be scaled: {error}") from error
 
 
@@ -205,17 +247,25 @@ def _of_pil(picture: Image, max_size: tuple[int, int] | None) -> bytes:
     from PIL import ImageOps
 
     # A photo may be stored lying on its side; the note that says so is not kept here.
-    upright = ImageOps.exif_transpose(picture)
-    if max_size is not None:
-        upright.thumbnail(max_size)
     out = io.BytesIO()
-    if picture.format in ("JPEG", "MPO"):
-        upright.convert("RGB").save(out, "JPEG", quality=90)
-        return out.getvalue()
-    if upright.mode not in _PNG_MODES:
-        upright = upright.convert("RGBA" if "A" in upright.getbands() else "RGB")
-    upright.save(out, "PNG")
+    try:
+        upright = ImageOps.exif_transpose(picture)
+        if max_size is not None:
+            upright.thumbnail(max_size)
+        if picture.format in ("JPEG", "MPO"):
+            upright.convert("RGB").save(out, "JPEG", quality=90)
+            return out.getvalue()
+        if upright.mode not in _PNG_MODES:
+            alpha = {"A", "a"} & {*upright.getbands()}
+            upright = upright.convert(_CONVERTED.get(upright.mode) or ("RGBA" if alpha else "RGB"))
+        upright.save(out, "PNG")
+    except (ValueError, OSError, TypeError, SyntaxError, ArithmeticError) as error:
+        raise _refused(
+            f"the image, of PIL mode {picture.mode}, cannot be read or made a PNG ({error}): try "
+            'picture.convert("RGB")'
+        ) from error
     return out.getvalue()
 
 
-_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16"}
+_PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+_CONVERTED = {"I": "I;16", "F": "L", "La": "LA", "I;16B": "I;16", "I;16L": "I;16"}

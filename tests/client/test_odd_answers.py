@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.support.replay import ReplayServer, Reply, json_reply
 
 import tabbyapi
 from tabbyapi import user
+from tabbyapi.structured import read
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 
@@ -315,6 +317,36 @@ def test_a_request_nested_too_deeply_is_refused() -> None:
         deep = [deep]
     with tabbyapi.Client() as client, pytest.raises(tabbyapi.ValidationError, match="deep"):
         client.chat.create([user("x")], template_vars={"x": deep})
+
+
+DEEP = "[" * 3000 + "]" * 3000
+
+
+def test_an_answer_for_a_type_nested_too_deeply_is_an_output_error_that_names_the_depth() -> None:
+    for tp in (list[Any], Any):
+        with pytest.raises(tabbyapi.OutputError, match="3000 levels"):
+            read(DEEP, tp)
+
+
+def test_arguments_of_a_tool_nested_too_deeply_are_told_to_the_model() -> None:
+    def f(x: list[Any]) -> str:
+        return "done"
+
+    call = {"id": "a", "function": {"name": "f", "arguments": f'{{"x": {DEEP}}}'}}
+    replies = [
+        json_reply(200, {"choices": [{"message": {"tool_calls": [call]}}]}),
+        json_reply(200, {"choices": [{"message": {"content": "Sorry."}}]}),
+    ]
+    with ReplayServer(replies) as server, tabbyapi.Client(server.url) as client:
+        run = client.chat.run([user("x")], tools=[f])
+    assert "levels deep" in run.messages[1].text
+
+
+def test_a_saved_conversation_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "talk.json"
+    path.write_text(DEEP)
+    with tabbyapi.Client() as client, pytest.raises(tabbyapi.ValidationError, match="3000 levels"):
+        client.load_conversation(path)
 
 
 # ---------------------------------------------------------------- newer servers, and YALS

@@ -11,7 +11,7 @@ import tabbyapi
 from tabbyapi import ChatCompletionRequest, ChatMessage, ChatMessageContent, assistant, tool, user
 from tabbyapi._protocol.requests.rules import rules_of
 from tabbyapi.types.params import (
-    CallOptions,
+    NOT_SENT,
     ChatParams,
     DecodeParams,
     DownloadParams,
@@ -276,7 +276,7 @@ def test_an_empty_message_can_be_continued() -> None:
 
 def test_request_fields_and_parameters_are_the_same() -> None:
     fields = set(ChatCompletionRequest.__struct_fields__) - {"messages", "stream"}
-    assert fields == ChatParams.__annotations__.keys() - CallOptions.__annotations__.keys()
+    assert fields == ChatParams.__annotations__.keys() - NOT_SENT
 
 
 DESCRIBED = [

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from support.replay import ReplayServer, json_reply
-from tabbyapi import Client, errors, user
+from tabbyapi import Client, ValidationError, errors, user
 from tabbyapi.images import image
 
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP"}
@@ -201,7 +201,58 @@ def test_an_image_goes_into_a_message_beside_its_text() -> None:
     with ReplayServer(json_reply(200, body)) as server, Client(server.url) as client:
         assert client.chat.create([user("What colour?", part)]).text == "Red."
     assert part.image_url is not None
-    assert server.requests[0].json["messages"][0]["content"] == [
+    assert server.requests[-1].json["messages"][0]["content"] == [
         {"type": "text", "text": "What colour?"},
         {"type": "image_url", "image_url": {"url": part.image_url.url}},
     ]
+
+
+def test_bare_base64_is_read_whatever_its_line_breaks() -> None:
+    data = file_of("png")
+    text = base64.b64encode(data).decode()
+    broken = "\r\n".join(text[i : i + 20] for i in range(0, len(text), 20))
+    for source in (text, broken, f"data:image/png;base64,{broken}"):
+        assert sent(image(source)) == ("image/png", data)
+
+
+def test_line_breaks_in_a_data_url_of_a_part_are_taken_out() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO\nRw0K\n"}}
+    body = {"choices": [{"message": {"content": "Red."}}]}
+    with ReplayServer(json_reply(200, body)) as server, Client(server.url) as client:
+        client.chat.create([user([part])], check_vision=False)  # type: ignore[list-item]
+    [shown] = server.requests[0].json["messages"][0]["content"]
+    assert shown["image_url"]["url"] == "data:image/png;base64,iVBORw0K"
+
+
+@pytest.mark.parametrize("source", ["", "  ", b"", "A" * 360_000, "iVBORw0KGgo=" * 30_000])
+def test_what_is_no_image_is_refused_in_a_short_message(source: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        image(source)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"]
+)
+def test_a_pil_image_of_any_mode_becomes_a_png(mode: str) -> None:
+    source = Image.new("RGBA" if mode in ("La", "RGBa", "PA", "LA") else "RGB", (4, 2))
+    made = source.convert("LA").convert("La") if mode == "La" else source.convert(mode)
+    assert opened(image(made)).size == (4, 2)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16", "LAB"])
+def test_a_pil_image_of_an_odd_mode_becomes_a_png_or_is_refused_by_name(mode: str) -> None:
+    try:
+        part = image(Image.new(mode, (4, 2)))
+    except ValidationError as error:
+        assert mode in str(error)  # noqa: PT017
+    else:
+        assert opened(part).size == (4, 2)
+
+
+def test_a_photo_in_a_file_is_turned_upright_as_a_pil_image_is() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = file_of("jpeg", (8, 4), exif=exif)
+    assert opened(image(data)).size == (4, 8)
+    assert sent(image(file_of("jpeg", (8, 4)))) == ("image/jpeg", file_of("jpeg", (8, 4)))

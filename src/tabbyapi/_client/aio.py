@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack
 
 from .._protocol.call import Call, StreamCall
@@ -46,6 +48,7 @@ __all__ = ["AsyncClient"]
 C = TypeVar("C")
 R = TypeVar("R")
 T = TypeVar("T")
+AnyCall = TypeVar("AnyCall", bound=Call[Any])
 
 
 class AsyncClient(BaseClient):
@@ -87,6 +90,7 @@ class AsyncClient(BaseClient):
         Raises:
             TabbyError: see `tabbyapi.errors`.
         """
+        call = await self._asked(call)
         request = self._request_of(call)
         attempt = 1
         while True:
@@ -96,6 +100,17 @@ class AsyncClient(BaseClient):
                 wait = self._wait_after(request, error, attempt)
             attempt += 1
             await _pause(wait)
+
+    async def _asked(self, call: AnyCall) -> AnyCall:
+        """The call with its question answered, if it has one."""
+        if call.question is None:
+            return call
+        card = self._remembered()
+        if card is None:
+            with suppress(TabbyError):
+                card = await self.send(call.question.ask)
+                self._card = monotonic(), card
+        return call.answered(card)
 
     def open_stream(self, call: StreamCall[C, R]) -> AsyncStream[C, R]:
         """A stream that sends its call when it is entered or awaited.
@@ -108,7 +123,10 @@ class AsyncClient(BaseClient):
         request = self._request_of(call)
 
         async def connect() -> tuple[AsyncByteStream | None, R | None]:
-            return await self._connect(call, begun(request))
+            if call.question is None:
+                return await self._connect(call, begun(request))
+            asked = await self._asked(call)
+            return await self._connect(asked, self._request_of(asked))
 
         return AsyncStream(call, request, connect)
 

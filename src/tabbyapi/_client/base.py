@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from copy import copy
 from os import PathLike
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from .._protocol.call import Call, StreamCall
@@ -23,6 +24,7 @@ from ..types.options import Limits, Retry, Timeout
 
 if TYPE_CHECKING:
     from .._transport.tls import Cert, Verify
+    from ..types.models import ModelCard
 
 __all__ = ["BaseClient"]
 
@@ -72,6 +74,7 @@ class BaseClient:
         self._origin: BaseClient = self
         self._closed = False
         self._pid = fork.pid
+        self._card: tuple[float, ModelCard] | None = None
 
     def __init_subclass__(cls) -> None:
         show_parameters(cls)
@@ -128,6 +131,11 @@ class BaseClient:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *_SERVICES]
 
+    def _remembered(self) -> ModelCard | None:
+        """The loaded model's card, if it was asked for a short while ago."""
+        asked = self._card
+        return asked[1] if asked is not None and monotonic() - asked[0] < _CARD_LASTS else None
+
     def _request_of(self, call: Call[Any]) -> Request:
         if self._closed or self._origin._closed:
             raise RequestError("this client is closed; make a new one", sent=False)
@@ -156,6 +164,8 @@ class BaseClient:
     def _result(self, call: Call[T], request: Request, answer: Answer) -> T:
         """What a complete answer means; raises the error it stands for."""
         log.debug("%s %s: %d, %d bytes", call.method, request.url, answer.status, len(answer.body))
+        if call.auth == "admin":
+            self._card = None  # another model may be loaded now
         if answer.status == 200 or answer.status in call.accept:
             kind = answer.headers.get("content-type", "")
             return decode_answer(call, request.url, answer.status, kind, answer.body)
@@ -179,6 +189,8 @@ class BaseClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._endpoint.url!r})"
 
+
+_CARD_LASTS = 60.0  # seconds that the loaded model's card is believed
 
 _SERVICES = {
     "chat": "Chat",

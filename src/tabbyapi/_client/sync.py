@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from .._protocol.call import Call, StreamCall
@@ -36,6 +38,7 @@ __all__ = ["Client"]
 C = TypeVar("C")
 R = TypeVar("R")
 T = TypeVar("T")
+AnyCall = TypeVar("AnyCall", bound=Call[Any])
 
 
 class Client(BaseClient):
@@ -98,6 +101,7 @@ class Client(BaseClient):
         Raises:
             TabbyError: see `tabbyapi.errors`.
         """
+        call = self._asked(call)
         request = self._request_of(call)
         attempt = 1
         while True:
@@ -108,12 +112,24 @@ class Client(BaseClient):
             attempt += 1
             time.sleep(wait)
 
+    def _asked(self, call: AnyCall) -> AnyCall:
+        """The call with its question answered, if it has one."""
+        if call.question is None:
+            return call
+        card = self._remembered()
+        if card is None:
+            with suppress(TabbyError):
+                card = self.send(call.question.ask)
+                self._card = monotonic(), card
+        return call.answered(card)
+
     def open_stream(self, call: StreamCall[C, R]) -> Stream[C, R]:
         """Sends a call whose answer is a stream; returns once the server has accepted it.
 
         Raises:
             TabbyError: see `tabbyapi.errors`.
         """
+        call = self._asked(call)
         request = self._request_of(call)
         attempt = 1
         while True:

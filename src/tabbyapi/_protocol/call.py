@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 import msgspec
 
@@ -11,9 +11,10 @@ from ..errors import ValidationError
 from ..types.options import Timeout
 
 if TYPE_CHECKING:
+    from ..types.models import ModelCard
     from .stream import StreamDecoder
 
-__all__ = ["Auth", "Call", "StreamCall", "encode_body"]
+__all__ = ["Auth", "Call", "Question", "StreamCall", "encode_body"]
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -21,6 +22,18 @@ R = TypeVar("R")
 
 Auth = Literal["open", "api", "listing", "admin"]
 """Class of a route: no key, an API key, an API key where an admin sees more, the admin key."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a call has to know of the loaded model before its body is complete.
+
+    Attributes:
+        ask: the call for the model's card.
+        then: the body to send, by the card; None stands for a server that could not tell.
+    """
+
+    ask: Call[ModelCard]
+    then: Callable[[ModelCard | None], bytes]
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
@@ -36,6 +49,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         headers: sent in addition to the client's.
         patient: True if the server may rightly stay silent until it is done (generating,
             loading, downloading): `timeout.idle` is not applied then.
+        question: what to ask the server before, where the body depends on it.
         repeatable: False if the call must not be sent twice even when no answer came.
     """
 
@@ -49,6 +63,17 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     headers: Mapping[str, str] | None = None
     patient: bool = False
     repeatable: bool = True
+    question: Question | None = None
+
+    def answered(self, card: ModelCard | None) -> Self:
+        """The call to send, after its question was answered; None = the server could not tell.
+
+        Raises:
+            ValidationError: the loaded model cannot do what is asked.
+        """
+        if self.question is None:
+            return self
+        return msgspec.structs.replace(self, body=self.question.then(card), question=None)
 
 
 class StreamCall(Call[R], Generic[C, R], frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-__all__ = ["Decoder", "JSONError", "decode_json"]
+__all__ = ["Decoder", "JSONError", "decode_json", "too_deep"]
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ def decode_json(data: bytes | str, halves: Halves | None = None) -> Any:
     try:
         return msgspec.json.decode(data)
     except RecursionError:
-        raise JSONError(f"it is nested {_depth(data)} levels deep, which is too much") from None
+        raise JSONError(too_deep(data)) from None
     except UnicodeDecodeError as error:
         raise JSONError(f"it is not in UTF-8: {error}") from None
     except msgspec.DecodeError as error:
@@ -84,9 +84,14 @@ def decode_json(data: bytes | str, halves: Halves | None = None) -> Any:
     try:
         return _joined(json.loads(data), halves, ())
     except RecursionError:
-        raise JSONError(f"it is nested {_depth(data)} levels deep, which is too much") from None
+        raise JSONError(too_deep(data)) from None
     except ValueError:  # no JSON at all: msgspec says it better
         raise JSONError(problem) from None
+
+
+def too_deep(data: bytes | str) -> str:
+    """What to say of a JSON text that raised RecursionError."""
+    return f"it is nested {_depth(data)} levels deep, which is too much"
 
 
 def _depth(data: bytes | str) -> int:

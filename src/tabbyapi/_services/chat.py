@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 import msgspec
 
 from .._protocol.assembly.chat import chat_stream_decoder, chunk_of_response
-from .._protocol.call import Call, StreamCall, encode_body
+from .._protocol.call import Call, Question, StreamCall, encode_body
 from .._protocol.decode import Decoder, JSONError
 from .._protocol.requests.generation import chat_body, split_request
+from .._protocol.requests.messages import has_images
+from ..errors import ValidationError
 from ..types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
 from ..types.messages import MessageLike
+from ..types.models import ModelCard
 from ..types.params import ChatParams
 from ..types.requests import ChatCompletionRequest
 from .caller import AsyncService, Service
+from .models import card_call
 from .resolve_types import resolve_types
 
 if TYPE_CHECKING:
@@ -44,9 +48,26 @@ def _decode(body: bytes) -> ChatCompletionResponse:
     return response
 
 
-def _body(messages: MessagesLike, params: Mapping[str, Any], *, stream: bool) -> bytes:
+def _sent(messages: MessagesLike, params: Mapping[str, Any], *, stream: bool) -> dict[str, Any]:
+    """The body of the request, and the question whether the loaded model sees its images."""
     given, fields = split_request(messages, params)
-    return encode_body(chat_body(given, resolve_types(fields), stream=stream))
+    body = chat_body(given, resolve_types(fields), stream=stream)
+    encoded = encode_body(body)
+    if params.get("check_vision") is False or not has_images(body["messages"]):
+        return {"body": encoded}
+
+    def then(card: ModelCard | None) -> bytes:
+        blind = card and card.parameters and card.parameters.use_vision is False
+        if card and blind and body.get("model") in (None, card.id):
+            raise ValidationError(
+                f"the loaded model, {card.id}, cannot see images, and the server would drop them "
+                "in silence. Load one with vision=True, or send them all the same with "
+                "check_vision=False",
+                field="messages",
+            )
+        return encoded
+
+    return {"body": encoded, "question": Question(card_call("/v1/model", None), then)}
 
 
 def chat_call(messages: MessagesLike, params: Mapping[str, Any]) -> Call[ChatCompletionResponse]:
@@ -58,7 +79,7 @@ def chat_call(messages: MessagesLike, params: Mapping[str, Any]) -> Call[ChatCom
     return Call(
         method="POST",
         path=_PATH,
-        body=_body(messages, params, stream=False),
+        **_sent(messages, params, stream=False),
         decode=_decode,
         timeout=params.get("timeout"),
         headers=params.get("extra_headers"),
@@ -77,7 +98,7 @@ def chat_stream_call(
     return StreamCall(
         method="POST",
         path=_PATH,
-        body=_body(messages, params, stream=True),
+        **_sent(messages, params, stream=True),
         decode=_decode,
         decoder=chat_stream_decoder,
         as_chunk=chunk_of_response,

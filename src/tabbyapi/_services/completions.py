@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 from .._protocol.assembly.completion import chunk_of_completion, completion_stream_decoder
-from .._protocol.call import Call, StreamCall, encode_body
+from .._protocol.call import Call, Question, StreamCall, encode_body
 from .._protocol.decode import Decoder, JSONError
 from .._protocol.requests.generation import generation_fields
 from .._protocol.requests.services import prompt_of
 from ..types.completions import CompletionResponse, CompletionStreamResponse
+from ..types.models import ModelCard
 from ..types.params import GenerationParams
 from .caller import AsyncService, Service
+from .models import card_call
 from .resolve_types import resolve_types
 
 if TYPE_CHECKING:
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncCompletions", "Completions", "completion_call", "completion_stream_call"]
 
 _PATH = "/v1/completions"
-_NO_LIMIT = 1_000_000  # tokens; more than any context, and the server accepts that
+_NO_LIMIT = 1_000_000  # tokens; more than any context, which most servers accept
+_MARKS = 8  # tokens that may be added to a prompt
 _decode_any = Decoder(CompletionResponse)
 
 
@@ -67,15 +71,22 @@ def completion_stream_call(
         ValidationError: as `completion_call`.
     """
     body = _fields(prompt, params, stream=True)
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    choices = body.get("n", 1) * len(prompts)
+    question = None
     if not body.get("max_tokens"):
         # A stream without max_tokens fails. 0 means "fill the context", but for the first
         # choice only: choice i is given 5 * i tokens more.
-        several = body.get("n", 1) > 1 or (not isinstance(prompt, str) and len(prompt) > 1)
-        body["max_tokens"] = _NO_LIMIT if several else 0
+        body["max_tokens"] = 0
+        if choices > 1:
+            longest = max(len(text.encode(errors="replace")) for text in prompts)
+            then = partial(_filling_context, body, longest, choices)
+            question = Question(card_call("/v1/model", None), then)
     return StreamCall(
         method="POST",
         path=_PATH,
         body=encode_body(body),
+        question=question,
         decode=_decode,
         decoder=completion_stream_decoder,
         as_chunk=chunk_of_completion,
@@ -83,6 +94,21 @@ def completion_stream_call(
         headers=params.get("extra_headers"),
         patient=True,
     )
+
+
+def _filling_context(
+    body: dict[str, Any], longest: int, choices: int, card: ModelCard | None
+) -> bytes:
+    """The body with a `max_tokens` that every choice may use, and that the context holds.
+
+    Args:
+        longest: bytes of the longest prompt, which has no more tokens than that.
+    """
+    context = card.parameters.max_seq_len if card and card.parameters else None
+    if not context:
+        return encode_body({**body, "max_tokens": _NO_LIMIT})
+    left = context - longest - 5 * choices - _MARKS
+    return encode_body({**body, "max_tokens": max(left, context // 4)})
 
 
 class Completions(Service):

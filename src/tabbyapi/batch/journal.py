@@ -276,7 +276,7 @@ def _head_of(line: bytes) -> _Head | None:
     try:
         head = _head(line)
         return head if 0 <= head.index < _MOST_LINES and int(head.digest, 16) else None
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError):
         return None
 
 

@@ -25,14 +25,12 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OF_CALLS = {"timeout", "extra_body", "extra_headers"}  # which are not sent as they are
-
 
 def parameter_names(of: str = "ChatParams") -> list[str]:
     """Every parameter of a chat request, or of what another `TypedDict` describes."""
     from ..types import params
 
-    return sorted(getattr(params, of).__annotations__.keys() - _OF_CALLS)
+    return sorted(getattr(params, of).__annotations__.keys() - params.NOT_SENT)
 
 
 def parse_parameter(text: str, of: str = "ChatParams") -> tuple[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from .._files import replace_file
+from .._protocol.decode import too_deep
 from ..errors import ValidationError
 from ..types.messages import ChatMessage
 from .entries import Entry, entry_of
@@ -112,6 +113,10 @@ def _read(path: Path) -> tuple[_File, State]:
         head = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValidationError(f"{path} is no JSON file: {error}", field="path") from None
+    except RecursionError:
+        raise ValidationError(
+            f"{path} is no saved conversation: {too_deep(data)}", field="path"
+        ) from None
     if not isinstance(head, dict) or head.get("format") != _FORMAT:
         raise ValidationError(f"{path} is no saved conversation", field="path")
     version = head.get("version")
@@ -125,7 +130,7 @@ def _read(path: Path) -> tuple[_File, State]:
         file = _decode(data)
         system = [_entry(raw, f"system[{i}]") for i, raw in enumerate(file.system)]
         entries = [_entry(raw, f"messages[{i}]") for i, raw in enumerate(file.messages)]
-    except (msgspec.DecodeError, ValidationError) as error:
+    except (msgspec.DecodeError, ValidationError, RecursionError) as error:
         raise ValidationError(f"{path} is damaged: {error}", field="path") from None
     if len(file.bounds) == len(entries):
         entries = [

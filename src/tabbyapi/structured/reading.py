@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from .._protocol.decode import too_deep
 from ..errors import OutputError
 from .checks import check_of
 from .pydantic_types import adapter, decode_custom
@@ -46,6 +47,8 @@ def read(text: str, tp: Any) -> Any:
         if problem is not None:
             raise _unreadable(tp, *problem, text)
         return value
+    except RecursionError:
+        raise _unreadable(tp, too_deep(body), "$", text) from None
     except msgspec.ValidationError as error:
         what, _, path = str(error).rpartition(" - at `")
         position = path.removesuffix("`") if what else "$"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
+from .._protocol.decode import too_deep
 from ..errors import OutputError
 from ..structured.pydantic_types import adapter, decode_custom
 from ..types import ChatMessageContent
@@ -35,6 +36,10 @@ def arguments_of(tool: Tool, text: str) -> dict[str, Any]:
         raise OutputError(
             f"the arguments must be a JSON object: {error}", text=text, position="$"
         ) from error
+    except RecursionError:
+        raise OutputError(
+            f"the arguments must be a JSON object: {too_deep(text)}", text=text, position="$"
+        ) from None
     values: dict[str, Any] = {}
     for name, raw in given.items():
         parameter = tool.parameters.get(name, tool.more)
@@ -55,6 +60,8 @@ def arguments_of(tool: Tool, text: str) -> dict[str, Any]:
         except ValueError as error:  # msgspec's errors and pydantic's
             what, _, where = str(error).partition(" - at `$")
             problem = what, f"${where.removesuffix('`')}"
+        except RecursionError:
+            problem = too_deep(written), "$"
         if problem is not None:
             what, where = problem
             position = f"$.{name}{where.removeprefix('$')}"

@@ -26,7 +26,8 @@ class ModelParameters(Value):
         chunk_size: tokens of a prompt processed in one go.
         prompt_template: name of the chat template, None if there is none.
         prompt_template_content: its source.
-        use_vision: whether images are understood. Without it they are dropped in silence.
+        use_vision: True if images are understood; otherwise TabbyAPI drops them in silence. None
+            if the server does not tell.
         draft: always None: TabbyAPI does not tell about the draft model.
     """
 
@@ -39,7 +40,7 @@ class ModelParameters(Value):
     chunk_size: int | None = None
     prompt_template: str | None = None
     prompt_template_content: str | None = None
-    use_vision: bool | None = False
+    use_vision: bool | None = None
     draft: Any = None
 
 

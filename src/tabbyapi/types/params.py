@@ -14,6 +14,7 @@ from .options import Timeout
 from .rules import Config, Range
 
 __all__ = [
+    "NOT_SENT",
     "CallOptions",
     "ChatParams",
     "DecodeParams",
@@ -199,6 +200,10 @@ class ReasoningOptions(TypedDict, total=False):
 class ChatParams(GenerationParams, total=False):
     """All parameters of a chat request beside its messages."""
 
+    check_vision: bool | None
+    """Refuse images that the loaded model cannot see, which TabbyAPI drops in silence; the model's
+    card is asked for, at most once a minute. Not sent. Default True.
+    """
     # --- Tools
     tools: Sequence[Any] | None
     """Tools the model may call: Python functions, whose signature and docstring describe them,
@@ -361,3 +366,7 @@ class EmbeddingParams(CallOptions, total=False):
     """
     model: str | None
     """Ignored by TabbyAPI: the loaded embedding model answers."""
+
+
+NOT_SENT = frozenset({*CallOptions.__annotations__, "check_vision"})
+"""Parameters that are no fields of a request."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .messages import MessageLike
-from .params import CallOptions, ChatParams
+from .params import NOT_SENT, ChatParams
 
 __all__ = ["ChatCompletionRequest"]
 
@@ -41,11 +41,7 @@ else:
         [
             ("messages", Sequence[MessageLike]),
             ("stream", bool | None, None),
-            *(
-                (name, Any, None)
-                for name in ChatParams.__annotations__
-                if name not in CallOptions.__annotations__
-            ),
+            *((name, Any, None) for name in ChatParams.__annotations__ if name not in NOT_SENT),
         ],
         namespace={"__doc__": _DOC},
         module=__name__,

@@ -17,7 +17,7 @@ from ...types.messages import (
 from ...types.rules import refuse
 from ..call import UNSENDABLE, json_problem
 
-__all__ = ["encode_message", "wire_messages"]
+__all__ = ["encode_message", "has_images", "wire_messages"]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -58,6 +58,19 @@ def encode_message(message: ChatMessage | Mapping[str, Any], field: str = "messa
         raise ValidationError(
             f"{field} cannot be sent as JSON: {json_problem(error)}", field=field
         ) from None
+
+
+def has_images(messages: list[Any]) -> bool:
+    """True if one of the messages, as `wire_messages` returned them, has an image."""
+    for item in messages:
+        if isinstance(item, msgspec.Raw):
+            found = b'"type":"image_url"' in bytes(item)
+        else:
+            parts = item.get("content") if isinstance(item, dict) else None
+            found = isinstance(parts, list) and any(p["type"] == "image_url" for p in parts)
+        if found:
+            return True
+    return False
 
 
 def _is_plain(item: Any) -> bool:
@@ -142,11 +155,12 @@ def _part(part: Any, field: str) -> dict[str, Any]:
     raise refuse(f"{field}.type", kind, '"text" or "image_url"')
 
 
-def _image_url(url: Any, field: str) -> str:
+def _image_url(url: Any, field: str) -> Any:
     if not isinstance(url, str) or not url:
         raise ValidationError(
             f"{field} must hold the image's address: image(path_or_url) makes one", field=field
         )
+    url = "".join(url.split()) if url[:5].lower() == "data:" else url  # line breaks in base64
     head = url[:32].lower()
     if head.startswith(("http://", "https://")):
         return url

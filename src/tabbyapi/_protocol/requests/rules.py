@@ -13,19 +13,17 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Required, Union, get_args, get_origin, is_typeddict
 
 from ...errors import ValidationError
-from ...types.params import CallOptions
+from ...types.params import NOT_SENT
 from ...types.rules import Config, Range, Rule, refuse
 
 __all__ = ["body_of", "checked_fields", "rule_of", "rules_of", "with_extra_body"]
-
-_OPTIONS = frozenset(CallOptions.__annotations__)
 
 
 @cache
 def rules_of(params: Any) -> dict[str, Rule]:
     """The rule of each field that a `TypedDict` of parameters describes, without call options."""
     annotations = params.__annotations__.items()
-    return {name: rule_of(kind) for name, kind in annotations if name not in _OPTIONS}
+    return {name: rule_of(kind) for name, kind in annotations if name not in NOT_SENT}
 
 
 def rule_of(annotation: Any) -> Rule:
@@ -272,7 +270,7 @@ def checked_fields(params: Mapping[str, Any], allowed: Mapping[str, Rule]) -> di
     """
     fields: dict[str, Any] = {}
     for name, value in params.items():
-        if value is None or name in _OPTIONS:
+        if value is None or name in NOT_SENT:
             continue
         rule = allowed.get(name)
         if rule is None:
