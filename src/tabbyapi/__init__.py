@@ -25,8 +25,8 @@ from .types import *
 
 if TYPE_CHECKING:
     from ._services.auth import Permission as Permission
+    from ._services.caller import TimeoutLike as TimeoutLike
     from ._services.chat import MessagesLike as MessagesLike
-    from ._services.common import TimeoutLike as TimeoutLike
     from ._services.lora import LorasLike as LorasLike
     from ._services.sampling import OverridesLike as OverridesLike
     from ._services.tokens import TextOrMessages as TextOrMessages
@@ -65,7 +65,7 @@ _LAZY = {
     "TextOrMessages": "_services.tokens",
     "OverridesLike": "_services.sampling",
     "LorasLike": "_services.lora",
-    "TimeoutLike": "_services.common",
+    "TimeoutLike": "_services.caller",
     "MessagesLike": "_services.chat",
     "Permission": "_services.auth",
     "AsyncStream": "_streaming.aio",

@@ -1,7 +1,7 @@
 """Every error this library raises, in one tree.
 
     TabbyError
-    ├─ APIError                      the server said no
+    ├─ APIError                      the server answered with an error
     │  ├─ InvalidRequestError        400 405 422
     │  │  └─ ContextLengthError      the conversation does not fit the model's context
     │  ├─ AuthenticationError        401

@@ -203,7 +203,7 @@ def _short(value: Any) -> str:
 
 
 def _is_pil(source: Any) -> TypeGuard[Image]:
-    module = sys.modules.get("PIL.Image")  # whoever has such an image has imported it
+    module = sys.modules.get("PIL.Image")  # imported already by code that has such an image
     return module is not None and isinstance(source, module.Image)
 
 

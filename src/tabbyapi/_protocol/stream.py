@@ -1,8 +1,8 @@
 """From the bytes of a generation stream to typed chunks, and to the whole answer.
 
 A state machine without I/O: `feed` bytes, take chunks, ask `done`. One typed decode for each
-event and nothing else on the way. What the chunks add up to is worked out in batches, so that
-a stream that nobody asks for its assembled response hardly pays for it.
+event and nothing else on the way. Chunks are added up in batches, so that a stream whose
+assembled response is never read costs little more.
 """
 
 from __future__ import annotations

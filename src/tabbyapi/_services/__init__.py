@@ -1,4 +1,4 @@
 """One module for each TabbyAPI service: functions that build calls, and two thin classes.
 
-May import protocol/, transport/, types/ and errors.py.
+May import _streaming/, _protocol/, types/ and errors.py.
 """

@@ -7,8 +7,7 @@ from typing import Literal, TypeAlias
 from .._protocol.call import Call
 from .._protocol.decode import Decoder
 from ..types.health import AuthPermission
-from .caller import AsyncService, Service
-from .common import TimeoutLike
+from .caller import AsyncService, Service, TimeoutLike
 
 __all__ = ["AsyncAuth", "Auth", "Permission"]
 
@@ -32,12 +31,17 @@ def _permission_call(timeout: TimeoutLike) -> Call[Permission]:
 
 
 class Auth(Service):
-    """What the client's key may do. `client.auth`."""
+    """Permissions of the client's keys. `client.auth`.
+
+    if client.auth.permission() == "admin":
+        client.models.load("name")
+    """
 
     def permission(self, *, timeout: TimeoutLike = None) -> Permission:
-        """What the best of the client's keys may do: "admin" or "api".
+        """Ask what the best of the client's keys may do: `GET /v1/auth/permission`.
 
-        A server without authentication calls everyone an admin.
+        Returns:
+            "admin" or "api"; "admin" for any client of a server without authentication.
 
         Raises:
             AuthenticationError: no key, or a wrong one.
@@ -46,8 +50,8 @@ class Auth(Service):
 
 
 class AsyncAuth(AsyncService):
-    """What the client's key may do. `client.auth` of an `AsyncClient`."""
+    """Permissions of the client's keys. `client.auth` of an `AsyncClient`."""
 
     async def permission(self, *, timeout: TimeoutLike = None) -> Permission:
-        """What the best of the client's keys may do; see `Auth.permission`."""
+        """Ask what the best of the client's keys may do; see `Auth.permission`."""
         return await self._client.send(_permission_call(timeout))

@@ -7,19 +7,41 @@ from __future__ import annotations
 
 import inspect
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 from .._protocol.call import Call, StreamCall
+from .._protocol.decode import JSONError
+from ..types.options import Timeout
 
 if TYPE_CHECKING:
     from .._streaming.aio import AsyncStream
     from .._streaming.sync import Stream
 
-__all__ = ["AsyncCaller", "AsyncService", "Caller", "Service", "show_parameters"]
+__all__ = [
+    "AsyncCaller",
+    "AsyncService",
+    "Caller",
+    "Service",
+    "TimeoutLike",
+    "nothing",
+    "show_parameters",
+]
 
 C = TypeVar("C")
 R = TypeVar("R")
 T = TypeVar("T")
+
+TimeoutLike: TypeAlias = Timeout | float | None
+"""Limits for a call: seconds in all, or a `Timeout`. None: the client's."""
 
 
 class Caller(Protocol):
@@ -62,6 +84,16 @@ class AsyncService:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._client!r}>"
+
+
+def nothing(body: bytes) -> None:
+    """Read the `null` of routes without a result, or the empty body that YALS sends.
+
+    Raises:
+        JSONError: anything else, such as an error under a good status.
+    """
+    if body.strip() not in (b"", b"null"):
+        raise JSONError("null was expected")
 
 
 # ---------------------------------------------------------------- signatures at run time

@@ -114,21 +114,28 @@ def _once(call: Call[T]) -> Call[T]:
 
 
 class Chat(Service):
-    """Multi-turn conversations with a model. `client.chat`."""
+    """Chat completions. `client.chat`.
+
+    reply = client.chat.create([system("Be brief."), user("What is SSE?")], max_tokens=80)
+    print(reply.text)
+    """
 
     def create(
         self, messages: MessagesLike, **params: Unpack[ChatParams]
     ) -> ChatCompletionResponse:
-        """One complete answer to a conversation.
+        """Answer a conversation, in one piece: `POST /v1/chat/completions`.
 
         Args:
             messages: the conversation, oldest first: `system(...)`, `user(...)`, dicts. Or a
                 prepared `ChatCompletionRequest`, whose fields the other arguments override.
             params: see `ChatParams`. What is not given is not sent.
 
+        Returns:
+            The answer: `.text`, `.message` for the next request, `.usage`, all `.choices`.
+
         Raises:
             ValidationError: refused before sending.
-            APIError: the server said no; the subclass and `code` say how.
+            APIError: the server answered with an error; the subclass and `code` say which.
             RequestError: no usable answer came.
         """
         return self._client.send(chat_call(messages, params))
@@ -136,7 +143,12 @@ class Chat(Service):
     def create_stream(
         self, messages: MessagesLike, **params: Unpack[ChatParams]
     ) -> Stream[ChatCompletionStreamResponse, ChatCompletionResponse]:
-        """The answer in chunks, as it is generated. Use it in a `with` block.
+        """Stream an answer in chunks, as it is generated. Use it in a `with` block.
+
+            with client.chat.create_stream([user("Hello")]) as stream:
+                for text in stream.text_deltas():
+                    print(text, end="", flush=True)
+                reply = stream.response
 
         Arguments and errors are those of `create`; while it is read, the stream raises
         `StreamError`s with what had arrived in `partial`.
@@ -154,7 +166,7 @@ class Chat(Service):
         self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
     ) -> Parsed[Any]: ...
     def parse(self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]) -> Parsed[Any]:
-        """An answer of a Python type: `.value`, with its `.response`.
+        """Answer with a value of a Python type: `.value`, with its `.response`.
 
         Args:
             messages: as for `create`.
@@ -181,7 +193,7 @@ class Chat(Service):
     def parse_stream(
         self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
     ) -> ParsedStream[Any]:
-        """The growing value of an answer, as it is generated; `.value` is the typed end.
+        """Stream the growing value of an answer; `.value` is the typed end.
 
         Arguments and errors are those of `parse`. Use it in a `with` block.
         """
@@ -242,7 +254,7 @@ class Chat(Service):
         return map_sync(ask, prompts, given)
 
     def run(self, messages: MessagesLike, **params: Unpack[RunParams]) -> ToolRun:
-        """Answers with the help of tools: calls them as the model asks, until it answers.
+        """Answer with the help of tools: call them as the model asks, until it answers.
 
         The calls of a round run at the same time, each in a thread (a single one without a
         `call_timeout` in the caller's); `parallel_tool_calls=False` makes them one by one. What
@@ -269,18 +281,18 @@ class Chat(Service):
 
 
 class AsyncChat(AsyncService):
-    """Multi-turn conversations with a model. `client.chat` of an `AsyncClient`."""
+    """Chat completions. `client.chat` of an `AsyncClient`."""
 
     async def create(
         self, messages: MessagesLike, **params: Unpack[ChatParams]
     ) -> ChatCompletionResponse:
-        """One complete answer; see `Chat.create`."""
+        """Answer a conversation; see `Chat.create`."""
         return await self._client.send(chat_call(messages, params))
 
     def create_stream(
         self, messages: MessagesLike, **params: Unpack[ChatParams]
     ) -> AsyncStream[ChatCompletionStreamResponse, ChatCompletionResponse]:
-        """The answer in chunks; see `Chat.create_stream`. Use it in an `async with` block."""
+        """Stream an answer; see `Chat.create_stream`. Use it in an `async with` block."""
         return self._client.open_stream(chat_stream_call(messages, params))
 
     @overload
@@ -294,7 +306,7 @@ class AsyncChat(AsyncService):
     async def parse(
         self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
     ) -> Parsed[Any]:
-        """An answer of a Python type; see `Chat.parse`."""
+        """Answer with a value of a Python type; see `Chat.parse`."""
         from ..structured.parsed import constrained, parsed
 
         return parsed(await self.create(messages, **constrained(tp, params)), tp)
@@ -310,7 +322,7 @@ class AsyncChat(AsyncService):
     def parse_stream(
         self, messages: MessagesLike, tp: Any, **params: Unpack[ChatParams]
     ) -> AsyncParsedStream[Any]:
-        """The growing value of an answer; see `Chat.parse_stream`."""
+        """Stream the growing value of an answer; see `Chat.parse_stream`."""
         from ..structured.parsed import AsyncParsedStream, constrained
 
         return AsyncParsedStream(self.create_stream(messages, **constrained(tp, params)), tp)
@@ -365,7 +377,7 @@ class AsyncChat(AsyncService):
         return map_async(ask, prompts, given)
 
     async def run(self, messages: MessagesLike, **params: Unpack[RunParams]) -> ToolRun:
-        """Answers with the help of tools; see `Chat.run`. Hooks may be async too.
+        """Answer with the help of tools; see `Chat.run`. Hooks may be async too.
 
         Async tools run in the caller's event loop, others in threads.
         """

@@ -112,12 +112,15 @@ def _filling_context(
 
 
 class Completions(Service):
-    """Texts that go on from a prompt, without roles or a chat template. `client.completions`."""
+    """Text completions, without roles or a chat template. `client.completions`.
+
+    print(client.completions.create("Once upon a time", max_tokens=50).text)
+    """
 
     def create(
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
     ) -> CompletionResponse:
-        """Goes on from a prompt, or from each of several.
+        """Complete a prompt, or each of several: `POST /v1/completions`.
 
         Args:
             prompt: text, or a list of texts; token ids are not taken. Several prompts give `n`
@@ -126,7 +129,7 @@ class Completions(Service):
 
         Raises:
             ValidationError: refused before sending.
-            APIError: the server said no; the subclass and `code` say how.
+            APIError: the server answered with an error; the subclass and `code` say which.
             RequestError: no usable answer came.
         """
         return self._client.send(completion_call(prompt, params))
@@ -134,7 +137,7 @@ class Completions(Service):
     def create_stream(
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
     ) -> Stream[CompletionStreamResponse, CompletionResponse]:
-        """The text in chunks, as it is generated. Use it in a `with` block.
+        """Stream the text in chunks, as it is generated. Use it in a `with` block.
 
         Without `max_tokens` the rest of the context may be filled, as in `create`; the server
         itself would fail. With several choices, `max_tokens` is exact for the first only: the
@@ -147,16 +150,16 @@ class Completions(Service):
 
 
 class AsyncCompletions(AsyncService):
-    """Texts that go on from a prompt. `client.completions` of an `AsyncClient`."""
+    """Text completions. `client.completions` of an `AsyncClient`."""
 
     async def create(
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
     ) -> CompletionResponse:
-        """Goes on from a prompt, or from several; see `Completions.create`."""
+        """Complete a prompt, or several; see `Completions.create`."""
         return await self._client.send(completion_call(prompt, params))
 
     def create_stream(
         self, prompt: str | Sequence[str], **params: Unpack[GenerationParams]
     ) -> AsyncStream[CompletionStreamResponse, CompletionResponse]:
-        """The text in chunks; see `Completions.create_stream`. Use it in an `async with` block."""
+        """Stream the text; see `Completions.create_stream`. Use it in an `async with` block."""
         return self._client.open_stream(completion_stream_call(prompt, params))

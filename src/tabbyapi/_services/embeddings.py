@@ -78,23 +78,28 @@ def embedding_call(
 
 
 class Embeddings(Service):
-    """Vectors of texts, from the loaded embedding model. `client.embeddings`."""
+    """Vectors of texts, from the loaded embedding model. `client.embeddings`.
+
+    vectors = client.embeddings.create(["one text", "another"]).vectors
+    """
 
     def create(
         self, input: str | Sequence[str], **params: Unpack[EmbeddingParams]
     ) -> EmbeddingResponse:
-        """The vectors of one text, or of several.
-
-        `response.vectors` are lists of floats, `response.numpy()` is an array of them.
+        """Embed one text, or several: `POST /v1/embeddings`.
 
         Args:
             input: text, or a list of texts; token ids are not taken.
             params: see `EmbeddingParams`.
 
+        Returns:
+            One vector for each text, in their order: `.vectors` as lists of floats, `.numpy()` as
+            an array of shape (texts, dimensions).
+
         Raises:
             ValidationError: refused before sending.
             ModelNotLoadedError: no embedding model is loaded: `client.models.load_embedding`.
-            APIError: the server said no.
+            APIError: the server answered with an error.
             RequestError: no usable answer came.
         """
         return self._client.send(embedding_call(input, params))
@@ -106,5 +111,5 @@ class AsyncEmbeddings(AsyncService):
     async def create(
         self, input: str | Sequence[str], **params: Unpack[EmbeddingParams]
     ) -> EmbeddingResponse:
-        """The vectors of one text, or of several; see `Embeddings.create`."""
+        """Embed one text, or several; see `Embeddings.create`."""
         return await self._client.send(embedding_call(input, params))

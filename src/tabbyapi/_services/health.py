@@ -7,8 +7,7 @@ import msgspec
 from .._protocol.call import Call
 from .._protocol.decode import Decoder, JSONError
 from ..types.health import HealthIssue, HealthStatus
-from .caller import AsyncService, Service
-from .common import TimeoutLike
+from .caller import AsyncService, Service, TimeoutLike
 
 __all__ = ["AsyncHealth", "Health"]
 
@@ -42,20 +41,23 @@ def _check_call(timeout: TimeoutLike) -> Call[HealthStatus]:
 
 
 class Health(Service):
-    """Whether the server works. `client.health`. Needs no key."""
+    """Health of the server. `client.health`. Needs no key.
+
+    if not client.health.check().healthy: ...
+    """
 
     def check(self, *, timeout: TimeoutLike = None) -> HealthStatus:
-        """The server's health. That it is bad is an answer too, not an error.
+        """Ask for the server's health: `GET /health`. Bad health is an answer, not an error.
 
         Raises:
-            RequestError: nobody answered, or something that is no TabbyAPI server.
+            RequestError: no answer, or one of something that is no TabbyAPI server.
         """
         return self._client.send(_check_call(timeout))
 
 
 class AsyncHealth(AsyncService):
-    """Whether the server works. `client.health` of an `AsyncClient`."""
+    """Health of the server. `client.health` of an `AsyncClient`."""
 
     async def check(self, *, timeout: TimeoutLike = None) -> HealthStatus:
-        """The server's health; see `Health.check`."""
+        """Ask for the server's health; see `Health.check`."""
         return await self._client.send(_check_call(timeout))

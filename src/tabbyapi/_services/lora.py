@@ -12,8 +12,7 @@ from .._protocol.requests.services import lora_list
 from ..errors import InvalidRequestError
 from ..types.loras import LoraCard, LoraList, LoraLoadResponse, LoraScaling
 from ..types.params import LoraParams
-from .caller import AsyncService, Service
-from .common import TimeoutLike, nothing
+from .caller import AsyncService, Service, TimeoutLike, nothing
 
 __all__ = ["AsyncLora", "Lora", "LorasLike", "lora_load_call"]
 
@@ -87,18 +86,20 @@ def _unload_call(timeout: TimeoutLike) -> Call[None]:
 
 
 class Lora(Service):
-    """Adapters of the loaded model. `client.lora`. Loading needs the admin key.
+    """LoRA adapters of the loaded model. `client.lora`. Loading needs the admin key.
+
+        client.lora.load({"style": 0.5})
 
     TabbyAPI's current engine has no support for LoRA: there, `load` always fails. The local
     server loads adapters in GGUF format.
     """
 
     def list(self, *, timeout: TimeoutLike = None) -> Cards:
-        """With the admin key: every adapter on the server. Otherwise the active ones."""
+        """List the adapters: `GET /v1/loras`. All of them with the admin key, else the active."""
         return self._client.send(_lists("/v1/loras", timeout, all_of_them=True))
 
     def active(self, *, timeout: TimeoutLike = None) -> Cards:
-        """The adapters in use, with their `scaling`.
+        """List the adapters in use, with their `scaling`: `GET /v1/lora`.
 
         Raises:
             ModelNotLoadedError: no model is loaded.
@@ -106,7 +107,7 @@ class Lora(Service):
         return self._client.send(_lists("/v1/lora", timeout, all_of_them=False))
 
     def load(self, loras: LorasLike, **params: Unpack[LoraParams]) -> LoraLoadResponse:
-        """Puts adapters into use, in place of those that were.
+        """Load adapters, in place of those in use: `POST /v1/lora/load`.
 
         Args:
             loras: `"name"`, `["a", "b"]`, or with scalings `{"a": 0.5, "b": 1.0}`.
@@ -120,7 +121,7 @@ class Lora(Service):
         return self._client.send(lora_load_call(loras, params))
 
     def unload(self, *, timeout: TimeoutLike = None) -> None:
-        """Takes all adapters out of use.
+        """Unload all adapters: `POST /v1/lora/unload`.
 
         Raises:
             ModelNotLoadedError: no model is loaded.
@@ -129,20 +130,20 @@ class Lora(Service):
 
 
 class AsyncLora(AsyncService):
-    """Adapters of the loaded model. `client.lora` of an `AsyncClient`."""
+    """LoRA adapters of the loaded model. `client.lora` of an `AsyncClient`."""
 
     async def list(self, *, timeout: TimeoutLike = None) -> Cards:
-        """The adapters on the server; see `Lora.list`."""
+        """List the adapters; see `Lora.list`."""
         return await self._client.send(_lists("/v1/loras", timeout, all_of_them=True))
 
     async def active(self, *, timeout: TimeoutLike = None) -> Cards:
-        """The adapters in use; see `Lora.active`."""
+        """List the adapters in use; see `Lora.active`."""
         return await self._client.send(_lists("/v1/lora", timeout, all_of_them=False))
 
     async def load(self, loras: LorasLike, **params: Unpack[LoraParams]) -> LoraLoadResponse:
-        """Puts adapters into use; see `Lora.load`."""
+        """Load adapters; see `Lora.load`."""
         return await self._client.send(lora_load_call(loras, params))
 
     async def unload(self, *, timeout: TimeoutLike = None) -> None:
-        """Takes all adapters out of use; see `Lora.unload`."""
+        """Unload all adapters; see `Lora.unload`."""
         await self._client.send(_unload_call(timeout))

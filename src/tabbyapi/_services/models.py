@@ -11,8 +11,7 @@ from .._protocol.decode import Decoder, JSONError
 from .._protocol.requests.services import download_body, load_body, load_embedding_body
 from ..types.models import DownloadResponse, LoadProgress, ModelCard, ModelList, ServerProps
 from ..types.params import DownloadParams, LoadEmbeddingParams, LoadParams
-from .caller import AsyncService, Service
-from .common import TimeoutLike, nothing
+from .caller import AsyncService, Service, TimeoutLike, nothing
 
 if TYPE_CHECKING:
     from .._streaming.aio import AsyncStream
@@ -128,18 +127,24 @@ def download_call(repo_id: str, params: Mapping[str, Any]) -> Call[str]:
 
 
 class Models(Service):
-    """The server's models. `client.models`. What changes the server needs the admin key."""
+    """Models: listing, loading, unloading, downloading. `client.models`.
+
+    Methods that change the server need the admin key.
+
+        client.models.load("Qwen3-8B-exl3", max_seq_len=16384, cache_mode="Q8")
+        print(client.models.get().parameters)
+    """
 
     def list(self, *, timeout: TimeoutLike = None) -> Cards:
-        """With the admin key: every model on the server. Otherwise the loaded one, or none.
+        """List the models: `GET /v1/models`. All with the admin key, else the loaded one or none.
 
-        Names that the server's owner made up for clients that insist on one come first. Which
-        one is loaded, only `get` tells.
+        Dummy names from the server's configuration come first. Which model is loaded, only `get`
+        tells.
         """
         return self._client.send(list_call("/v1/models", timeout))
 
     def get(self, *, timeout: TimeoutLike = None) -> ModelCard:
-        """The loaded model, with its `parameters`.
+        """Get the loaded model, with its `parameters`: `GET /v1/model`.
 
         Raises:
             ModelNotLoadedError: none is loaded.
@@ -147,7 +152,7 @@ class Models(Service):
         return self._client.send(card_call("/v1/model", timeout))
 
     def props(self, *, timeout: TimeoutLike = None) -> ServerProps:
-        """Slots, chat template and context length of the loaded model.
+        """Get slots, chat template and context length of the loaded model: `GET /props`.
 
         Raises:
             ModelNotLoadedError: none is loaded.
@@ -155,7 +160,7 @@ class Models(Service):
         return self._client.send(props_call(timeout))
 
     def load(self, model_name: str, **params: Unpack[LoadParams]) -> LoadProgress:
-        """Loads a model in place of the loaded one, and waits until it can be used.
+        """Load a model in place of the loaded one, and wait for it: `POST /v1/model/load`.
 
         The server first lets running requests finish. If the model is loaded already, this
         returns at once. There is no way to stop a load: leaving does not.
@@ -187,7 +192,7 @@ class Models(Service):
         return self._client.open_stream(load_call(model_name, params))
 
     def unload(self, *, timeout: TimeoutLike = None) -> None:
-        """Unloads the model at once.
+        """Unload the model at once: `POST /v1/model/unload`.
 
         Running requests are cut short: plain ones return what they have, with an `eos_reason`
         of None; streams fall silent until their `timeout.idle`.
@@ -198,15 +203,15 @@ class Models(Service):
         self._client.send(unload_call("/v1/model/unload", timeout))
 
     def list_draft(self, *, timeout: TimeoutLike = None) -> Cards:
-        """As `list`, for draft models."""
+        """List the draft models, as `list` does: `GET /v1/model/draft/list`."""
         return self._client.send(list_call("/v1/model/draft/list", timeout))
 
     def list_embedding(self, *, timeout: TimeoutLike = None) -> Cards:
-        """As `list`, for embedding models."""
+        """List the embedding models: `GET /v1/model/embedding/list`."""
         return self._client.send(list_call("/v1/model/embedding/list", timeout))
 
     def get_embedding(self, *, timeout: TimeoutLike = None) -> ModelCard:
-        """The loaded embedding model.
+        """Get the loaded embedding model: `GET /v1/model/embedding`.
 
         Raises:
             ModelNotLoadedError: none is loaded.
@@ -216,7 +221,7 @@ class Models(Service):
     def load_embedding(
         self, model_name: str, **params: Unpack[LoadEmbeddingParams]
     ) -> LoadProgress:
-        """Loads an embedding model beside the other one, and waits until it can be used.
+        """Load an embedding model, beside the other one: `POST /v1/model/embedding/load`.
 
         Raises:
             InvalidRequestError: there is no such model, it is loaded already, or the server was
@@ -225,7 +230,7 @@ class Models(Service):
         return self._client.send(load_embedding_call(model_name, params))
 
     def unload_embedding(self, *, timeout: TimeoutLike = None) -> None:
-        """Unloads the embedding model.
+        """Unload the embedding model: `POST /v1/model/embedding/unload`.
 
         Raises:
             ModelNotLoadedError: none is loaded.
@@ -233,7 +238,7 @@ class Models(Service):
         self._client.send(unload_call("/v1/model/embedding/unload", timeout))
 
     def download(self, repo_id: str, **params: Unpack[DownloadParams]) -> str:
-        """Makes the server download a repository of a hub, and waits until it is there.
+        """Make the server download a repository, and wait for it: `POST /v1/download`.
 
         The server says nothing meanwhile. Leaving stops the download and removes its files.
 
@@ -251,10 +256,10 @@ class Models(Service):
 
 
 class AsyncModels(AsyncService):
-    """The server's models. `client.models` of an `AsyncClient`."""
+    """Models. `client.models` of an `AsyncClient`."""
 
     async def list(self, *, timeout: TimeoutLike = None) -> Cards:
-        """The models on the server; see `Models.list`."""
+        """List the models; see `Models.list`."""
         return await self._client.send(list_call("/v1/models", timeout))
 
     async def get(self, *, timeout: TimeoutLike = None) -> ModelCard:
@@ -266,7 +271,7 @@ class AsyncModels(AsyncService):
         return await self._client.send(props_call(timeout))
 
     async def load(self, model_name: str, **params: Unpack[LoadParams]) -> LoadProgress:
-        """Loads a model and waits until it can be used; see `Models.load`."""
+        """Load a model and wait for it; see `Models.load`."""
         async with self.load_stream(model_name, **params) as stream:
             return await stream.until_done()
 
@@ -277,7 +282,7 @@ class AsyncModels(AsyncService):
         return self._client.open_stream(load_call(model_name, params))
 
     async def unload(self, *, timeout: TimeoutLike = None) -> None:
-        """Unloads the model at once; see `Models.unload`."""
+        """Unload the model at once; see `Models.unload`."""
         await self._client.send(unload_call("/v1/model/unload", timeout))
 
     async def list_draft(self, *, timeout: TimeoutLike = None) -> Cards:
@@ -295,13 +300,13 @@ class AsyncModels(AsyncService):
     async def load_embedding(
         self, model_name: str, **params: Unpack[LoadEmbeddingParams]
     ) -> LoadProgress:
-        """Loads an embedding model beside the other one; see `Models.load_embedding`."""
+        """Load an embedding model beside the other one; see `Models.load_embedding`."""
         return await self._client.send(load_embedding_call(model_name, params))
 
     async def unload_embedding(self, *, timeout: TimeoutLike = None) -> None:
-        """Unloads the embedding model; see `Models.unload_embedding`."""
+        """Unload the embedding model; see `Models.unload_embedding`."""
         await self._client.send(unload_call("/v1/model/embedding/unload", timeout))
 
     async def download(self, repo_id: str, **params: Unpack[DownloadParams]) -> str:
-        """Makes the server download a repository; see `Models.download`."""
+        """Make the server download a repository; see `Models.download`."""
         return await self._client.send(download_call(repo_id, params))

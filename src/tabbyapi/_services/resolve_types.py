@@ -1,7 +1,7 @@
-"""Python types and functions among the parameters of a request, as the JSON schemas they stand for.
+"""Python types and functions among the parameters of a request, turned into JSON schemas.
 
-protocol/ knows JSON alone. What knows Python lives in the layers above, and is imported only by
-calls that need it.
+`_protocol` takes JSON only. `structured` and `tools`, which describe types and functions, are
+imported when a call needs them.
 """
 
 from __future__ import annotations

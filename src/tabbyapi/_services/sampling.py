@@ -9,8 +9,7 @@ from .._protocol.call import Call, encode_body
 from .._protocol.decode import Decoder
 from .._protocol.requests.services import override_switch_body
 from ..types.sampling import SamplerOverride, SamplerOverrides
-from .caller import AsyncService, Service
-from .common import TimeoutLike, nothing
+from .caller import AsyncService, Service, TimeoutLike, nothing
 
 __all__ = ["AsyncSampling", "OverridesLike", "Sampling", "override_switch_call"]
 
@@ -66,13 +65,20 @@ def _unload_call(timeout: TimeoutLike) -> Call[None]:
 
 
 class Sampling(Service):
-    """Overrides of sampling fields, for everyone. `client.sampling`. Changes need the admin key."""
+    """Sampler overrides, for all users of the server. `client.sampling`.
+
+    Changes need the admin key.
+
+        client.sampling.switch_override(overrides={"temperature": 0.3})
+    """
 
     def list_overrides(self, *, timeout: TimeoutLike = None) -> SamplerOverrides:
-        """The overrides in force, and with the admin key the names of all presets.
+        """List the overrides in force: `GET /v1/sampling/overrides`.
 
-        `selected_preset` is None when nothing is overridden. After a switch to overrides of
-        one's own the server goes on naming the preset before: look at `overrides`.
+        With the admin key, the names of all presets too.
+
+        `selected_preset` is None when nothing is overridden. After a switch to `overrides=` the
+        server goes on naming the preset before: look at `overrides`.
         """
         return self._client.send(_list_call(timeout))
 
@@ -83,7 +89,9 @@ class Sampling(Service):
         overrides: OverridesLike | None = None,
         timeout: TimeoutLike = None,
     ) -> None:
-        """Puts a preset, or overrides of one's own, in place of all overrides in force.
+        """Replace all overrides by a preset or by those given.
+
+        `POST /v1/sampling/override/switch`.
 
         Args:
             preset: name of a preset on the server.
@@ -99,15 +107,15 @@ class Sampling(Service):
         self._client.send(override_switch_call(preset, overrides, timeout))
 
     def unload_override(self, *, timeout: TimeoutLike = None) -> None:
-        """Takes all overrides out of force."""
+        """Remove all overrides: `POST /v1/sampling/override/unload`."""
         self._client.send(_unload_call(timeout))
 
 
 class AsyncSampling(AsyncService):
-    """Overrides of sampling fields. `client.sampling` of an `AsyncClient`."""
+    """Sampler overrides. `client.sampling` of an `AsyncClient`."""
 
     async def list_overrides(self, *, timeout: TimeoutLike = None) -> SamplerOverrides:
-        """The overrides in force; see `Sampling.list_overrides`."""
+        """List the overrides in force; see `Sampling.list_overrides`."""
         return await self._client.send(_list_call(timeout))
 
     async def switch_override(
@@ -117,9 +125,9 @@ class AsyncSampling(AsyncService):
         overrides: OverridesLike | None = None,
         timeout: TimeoutLike = None,
     ) -> None:
-        """Puts a preset or overrides in force; see `Sampling.switch_override`."""
+        """Replace all overrides; see `Sampling.switch_override`."""
         await self._client.send(override_switch_call(preset, overrides, timeout))
 
     async def unload_override(self, *, timeout: TimeoutLike = None) -> None:
-        """Takes all overrides out of force; see `Sampling.unload_override`."""
+        """Remove all overrides; see `Sampling.unload_override`."""
         await self._client.send(_unload_call(timeout))

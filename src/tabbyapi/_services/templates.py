@@ -10,8 +10,7 @@ from .._protocol.decode import Decoder
 from .._protocol.requests.services import name_of
 from ..errors import InvalidRequestError
 from ..types.templates import TemplateList
-from .caller import AsyncService, Service
-from .common import TimeoutLike, nothing
+from .caller import AsyncService, Service, TimeoutLike, nothing
 
 __all__ = ["AsyncTemplates", "Templates", "template_switch_call"]
 
@@ -82,17 +81,20 @@ def _unload_call(timeout: TimeoutLike) -> Call[None]:
 
 
 class Templates(Service):
-    """The chat template of the loaded model. `client.templates`. Changes need the admin key."""
+    """Chat template of the loaded model. `client.templates`. Changes need the admin key.
+
+    client.templates.switch("chatml")
+    """
 
     def list(self, *, timeout: TimeoutLike = None) -> Names:
-        """With the admin key: the templates on the server. Otherwise the one in use, or none.
+        """List the templates: `GET /v1/templates`. All with the admin key, else the one in use.
 
         "from_tokenizer_config" is the one that came with the model; it is not in the first list.
         """
         return self._client.send(_list_call(timeout))
 
     def switch(self, name: str, *, timeout: TimeoutLike = None) -> None:
-        """Uses another template from now on, for everyone.
+        """Switch to another template, for all users: `POST /v1/template/switch`.
 
         Raises:
             ValidationError: no name.
@@ -102,7 +104,9 @@ class Templates(Service):
         self._client.send(template_switch_call(name, timeout))
 
     def unload(self, *, timeout: TimeoutLike = None) -> None:
-        """Uses no template from now on: chat is refused until another is switched to.
+        """Unload the template: chat is refused until the next switch.
+
+        `POST /v1/template/unload`.
 
         Raises:
             ModelNotLoadedError: no model is loaded.
@@ -111,16 +115,16 @@ class Templates(Service):
 
 
 class AsyncTemplates(AsyncService):
-    """The chat template of the loaded model. `client.templates` of an `AsyncClient`."""
+    """Chat template of the loaded model. `client.templates` of an `AsyncClient`."""
 
     async def list(self, *, timeout: TimeoutLike = None) -> Names:
-        """The templates on the server; see `Templates.list`."""
+        """List the templates; see `Templates.list`."""
         return await self._client.send(_list_call(timeout))
 
     async def switch(self, name: str, *, timeout: TimeoutLike = None) -> None:
-        """Uses another template; see `Templates.switch`."""
+        """Switch to another template; see `Templates.switch`."""
         await self._client.send(template_switch_call(name, timeout))
 
     async def unload(self, *, timeout: TimeoutLike = None) -> None:
-        """Uses no template; see `Templates.unload`."""
+        """Unload the template; see `Templates.unload`."""
         await self._client.send(_unload_call(timeout))

@@ -32,7 +32,7 @@ def _text(body: bytes) -> str:
 
 
 def encode_call(text: TextOrMessages, params: Mapping[str, Any]) -> Call[list[int]]:
-    """The call that takes a text apart.
+    """The call that encodes a text.
 
     Raises:
         ValidationError: neither text nor messages, or a parameter that does not fit.
@@ -48,7 +48,7 @@ def encode_call(text: TextOrMessages, params: Mapping[str, Any]) -> Call[list[in
 
 
 def decode_call(tokens: Iterable[int], params: Mapping[str, Any]) -> Call[str]:
-    """The call that puts tokens together.
+    """The call that decodes tokens.
 
     Raises:
         ValidationError: not token ids.
@@ -65,10 +65,14 @@ def decode_call(tokens: Iterable[int], params: Mapping[str, Any]) -> Call[str]:
 
 
 class Tokens(Service):
-    """The loaded model's tokens. `client.tokens`."""
+    """Tokens of the loaded model. `client.tokens`.
+
+    ids = client.tokens.encode("Hello")
+    assert client.tokens.decode(ids) == "Hello"
+    """
 
     def encode(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> list[int]:
-        """The token ids of a text, or of messages as the chat template writes them.
+        """Encode a text, or messages through the chat template: `POST /v1/token/encode`.
 
         Messages are rendered *without* the opening of the assistant's turn, so a chat request
         with them has a few tokens more.
@@ -86,7 +90,7 @@ class Tokens(Service):
         return self._client.send(encode_call(text, params))
 
     def decode(self, tokens: Iterable[int], **params: Unpack[DecodeParams]) -> str:
-        """The text of token ids.
+        """Decode token ids: `POST /v1/token/decode`.
 
         Raises:
             ValidationError: not token ids.
@@ -95,21 +99,21 @@ class Tokens(Service):
         return self._client.send(decode_call(tokens, params))
 
     def count(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> int:
-        """How many tokens a text, or messages, are. Arguments and errors are those of `encode`."""
+        """Count the tokens of a text or messages. Arguments and errors are those of `encode`."""
         return len(self.encode(text, **params))
 
 
 class AsyncTokens(AsyncService):
-    """The loaded model's tokens. `client.tokens` of an `AsyncClient`."""
+    """Tokens of the loaded model. `client.tokens` of an `AsyncClient`."""
 
     async def encode(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> list[int]:
-        """The token ids of a text, or of messages; see `Tokens.encode`."""
+        """Encode a text or messages; see `Tokens.encode`."""
         return await self._client.send(encode_call(text, params))
 
     async def decode(self, tokens: Iterable[int], **params: Unpack[DecodeParams]) -> str:
-        """The text of token ids; see `Tokens.decode`."""
+        """Decode token ids; see `Tokens.decode`."""
         return await self._client.send(decode_call(tokens, params))
 
     async def count(self, text: TextOrMessages, **params: Unpack[EncodeParams]) -> int:
-        """How many tokens a text, or messages, are; see `Tokens.count`."""
+        """Count the tokens of a text or messages; see `Tokens.count`."""
         return len(await self.encode(text, **params))
