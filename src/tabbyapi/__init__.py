@@ -24,6 +24,7 @@ from .errors import *
 from .types import *
 
 if TYPE_CHECKING:
+    from . import mcp as mcp
     from ._services.auth import Permission as Permission
     from ._services.caller import TimeoutLike as TimeoutLike
     from ._services.chat import MessagesLike as MessagesLike
@@ -97,6 +98,10 @@ if not TYPE_CHECKING:  # checkers know the public names by their imports
 
 
 def __getattr__(name: str) -> Any:
+    if name == "mcp":  # a module, for `tabbyapi.mcp.connect`
+        from importlib import import_module
+
+        return import_module(f"{__name__}.mcp")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -237,6 +237,12 @@ def test_a_server_that_cannot_be_used_is_a_connect_error_with_the_reason(
         asyncio.run(opened())
 
 
+def test_the_module_is_there_when_it_is_first_used() -> None:
+    script = "import tabbyapi, sys; assert 'mcp' not in sys.modules; tabbyapi.mcp.connect"
+    done = subprocess.run([sys.executable, "-c", script], timeout=200, check=False)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("server", ["", {"args": []}, {"command": 5}, {"url": None}])
 def test_what_names_no_server_is_refused(server: Any) -> None:
     with pytest.raises(ValidationError):
