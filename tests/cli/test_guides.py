@@ -17,7 +17,7 @@ from .scripted import clean_environment
 if TYPE_CHECKING:
     from tabbyapi import LocalServer
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "guides"
 PAGES = ("admin.md", "batch.md", "config.md", "terminal.md")
 BLOCK = re.compile(r"(?P<no_run><!-- no-run: [^\n]+ -->\n)?^```sh\n(?P<code>.*?)^```$", re.M | re.S)
 
