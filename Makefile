@@ -61,7 +61,8 @@ soak: $(DEV)      ## five minutes (SOAK_SECONDS) of mixed load against the local
 	$(BIN)/python -m pytest -m soak
 
 clients: $(DEV)   ## the programs of docs/guides/other-clients.md, with the clients they are about
-	$(BIN)/python -m pytest -m clients tests/other_clients
+	$(PIP) -e '.[langchain]' langchain-tests
+	$(BIN)/python -m pytest -m clients -o asyncio_mode=auto tests/other_clients tests/ecosystem
 
 screenshots: $(DEV)  ## the pictures of the guides, of the real program at a terminal
 	$(BIN)/python docs/screenshots.py

@@ -58,7 +58,8 @@ def python_with(packages: str) -> Path:
     done = folder / ".installed"
     if not done.exists():
         run([sys.executable, "-m", "venv", str(folder)], 120)
-        run([str(python), "-m", "pip", "install", "-q", *packages.split()], 900)
+        wanted = packages.replace("py-tabbyapi", f"-e {ROOT}").split()
+        run([str(python), "-m", "pip", "install", "-q", *wanted], 900)
         done.touch()
     return python
 
