@@ -30,7 +30,7 @@ def example(schema: dict[str, Any]) -> Any:
     if "enum" in schema:
         return schema["enum"][0]
     kinds: dict[str, Any] = {
-        "string": "San Francisco, 你好",
+        "string": "San Francisco, 你好, こんにちは",
         "integer": 3,
         "number": 3.5,
         "array": [],
