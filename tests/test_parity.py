@@ -20,7 +20,7 @@ ONLY_ASYNC = {"aclose"}  # what asyncio calls it, beside close()
 
 # Classes that callers make themselves; the others are handed out.
 PUBLIC = (Client, AsyncClient)
-APART = {"server", "cli", "_transport"}  # in the last, the twins differ in who keeps the time
+APART = {"server", "cli", "_transport", "langchain", "llm_plugin", "web", "ray"}
 
 
 def modules() -> Iterator[Any]:
