@@ -13,6 +13,7 @@ import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import BinaryIO
 
 __all__ = ["LENGTH", "run"]
 
@@ -44,9 +45,9 @@ def run(work: Callable[[bytes], bytes]) -> None:
             _write(answers, answer)
 
 
-def _write(answers: object, data: bytes) -> None:
-    answers.write(LENGTH.pack(len(data)) + data)  # type: ignore[attr-defined]
-    answers.flush()  # type: ignore[attr-defined]
+def _write(answers: BinaryIO, data: bytes) -> None:
+    answers.write(LENGTH.pack(len(data)) + data)
+    answers.flush()
 
 
 def _limit_memory(most: int) -> None:

@@ -137,6 +137,8 @@ class Worker:
                 await _read(process)
         except BaseException as error:
             await self._end()
+            if self._closed:
+                raise WorkerUnavailable("the server is stopping") from None
             if isinstance(error, (OSError, asyncio.IncompleteReadError)):  # also TimeoutError
                 raise WorkerUnavailable(f"a process could not be started ({error})") from None
             raise
