@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
+from click.core import ParameterSource
 
+from ..server.settings import Settings
 from .embedded import LOCAL_EXTRA, local_extra_missing
 from .web import WEB_EXTRA, PageProcess, web_extra_missing
 
@@ -29,7 +33,51 @@ def _thread_count(context: click.Context, option: click.Parameter, value: str) -
     return int(value)
 
 
+def _other_settings(command: Command) -> Command:
+    """An option for each setting of the server that has none yet, by the setting's name."""
+    explained = _explained(Settings.__doc__ or "")
+    types = get_type_hints(Settings)
+    given = {parameter.name for parameter in getattr(command, "__click_params__", [])}
+    for field in reversed(fields(Settings)):
+        if field.name in given | {"model", "auth"}:  # whose options have other names
+            continue
+        kind, default, many = types[field.name], field.default, False
+        flag = "--" + field.name.replace("_", "-")
+        if kind is bool:
+            flag, kind = f"{flag}/--no-{flag[2:]}", None
+        elif get_origin(kind) is Literal:
+            kind = click.Choice(get_args(kind))
+        elif get_origin(kind) is tuple:
+            flag, kind, many = flag.removesuffix("s"), str, True
+        elif Path in get_args(kind):
+            kind = click.Path(path_type=Path)
+        elif get_args(kind):
+            kind = get_args(kind)[0]
+        click.option(
+            flag,
+            field.name,
+            type=kind,
+            multiple=many,
+            default=default,
+            show_default=default not in (None, "", ()),
+            help=explained[field.name],
+        )(command)
+    return command
+
+
+def _explained(doc: str) -> dict[str, str]:
+    """The sentence about each attribute of a docstring."""
+    found: dict[str, str] = {}
+    for names, text in re.findall(
+        r"^ {8}(\w[\w, ]*): (.*?)(?=^ {8}\w|\Z)", doc, re.MULTILINE | re.DOTALL
+    ):
+        sentence = " ".join(text.replace("`", "").split())
+        found |= dict.fromkeys(names.split(", "), sentence[:1].upper() + sentence[1:])
+    return found
+
+
 @click.command()
+@_other_settings
 @click.option(
     "--model",
     "-m",
@@ -65,7 +113,7 @@ def _thread_count(context: click.Context, option: click.Parameter, value: str) -
 )
 @click.option("--api-key", "api_keys", multiple=True, metavar="KEY", help="API key. Repeatable.")
 @click.option("--admin-key", default="", metavar="KEY", help="Key for loading models and the like.")
-@click.option("--no-auth", is_flag=True, help="Ask nobody for a key.")
+@click.option("--no-auth", is_flag=True, help="Ask for no key.")
 @click.option(
     "--cors-origin",
     "cors_origins",
@@ -80,7 +128,9 @@ def _thread_count(context: click.Context, option: click.Parameter, value: str) -
     metavar="NAME",
     help="With --no-auth: another name that this machine is called by. Repeatable.",
 )
-@click.option("--ctx", "n_ctx", type=click.IntRange(8), metavar="N", help="Context, in tokens.")
+@click.option(
+    "--ctx", "--n-ctx", "n_ctx", type=click.IntRange(8), metavar="N", help="Context, in tokens."
+)
 @click.option(
     "--slots",
     type=click.IntRange(1, 256),
@@ -100,18 +150,17 @@ def _thread_count(context: click.Context, option: click.Parameter, value: str) -
     "--gpu-layers", type=int, default=-1, metavar="N", help="Layers on the GPU; -1: all that fit."
 )
 @click.option("--web", "with_page", is_flag=True, help="Show a page in the browser, too.")
-@click.option(
-    "--log-level",
-    type=click.Choice(["critical", "error", "warning", "info", "debug"]),
-    default="warning",
-    show_default=True,
-)
+@click.option("--quiet", "-q", is_flag=True, help="Log no line for each request.")
+@click.pass_context
 def serve(
+    context: click.Context,
+    /,
     model: str | None,
     models_dir: Path | None,
     api_keys: tuple[str, ...],
     no_auth: bool,
     with_page: bool,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Serve a model on this machine, with TabbyAPI's protocol.
@@ -133,7 +182,6 @@ def serve(
     from ..server.main import ServeError
     from ..server.main import serve as run
     from ..server.model_files.store import find_model
-    from ..server.settings import Settings
     from .output import warn
     from .progress import download_progress
 
@@ -152,7 +200,13 @@ def serve(
             page.start(url, api_key=keys[0], admin_key=keys[1])
 
     try:
-        run(settings, say=lambda line: click.echo(line), on_listening=listening)
+        run(
+            settings,
+            say=lambda line: click.echo(line),
+            on_listening=listening,
+            next_port=context.get_parameter_source("port") is not ParameterSource.COMMANDLINE,
+            log_requests=not quiet,
+        )
     except ServeError as error:
         raise click.ClickException(str(error)) from None
     finally:

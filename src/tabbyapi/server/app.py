@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 
 from .auth import Keys
 from .errors import HTTPError
+from .http.access_log import AccessLog
 from .http.origins import OriginGuard
 from .http.routing import Served
 from .routes import (
@@ -62,7 +63,7 @@ def routes(runtime: Runtime) -> list[BaseRoute]:
 def build_app(settings: Settings, keys: Keys) -> Starlette:
     """The application. Start and close its `app.state.runtime` around serving."""
     runtime = Runtime(settings, keys)
-    middleware = []
+    middleware = [Middleware(AccessLog)]
     if not keys.enabled:
         middleware.append(Middleware(OriginGuard, settings))
     if settings.cors_origins:

@@ -14,7 +14,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from types import FrameType
@@ -54,30 +55,52 @@ def serve(
     *,
     on_listening: Callable[[str, Stop], None] | None = None,
     say: Callable[[str], None] = print,
+    next_port: bool = False,
+    log_requests: bool = False,
 ) -> None:
     """Load the model, listen, and serve until stopped (Ctrl-C, or by the function given out).
 
-    `on_listening` gets the URL once requests are answered, and a function that stops the server
-    from any thread. Raises `ServeError`.
+    Args:
+        settings: what to serve, and how.
+        on_listening: gets the URL once requests are answered, and a function that stops the
+            server from any thread.
+        say: shows a line to the user.
+        next_port: if the port is taken, take the next one, as TabbyAPI does, and say so.
+        log_requests: log a line for each request.
+
+    Raises:
+        ServeError: the server could not start.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("tabbyapi").setLevel(settings.log_level.upper())
+    if log_requests:
+        logging.getLogger("tabbyapi.requests").setLevel(logging.INFO)
     file = _open(settings.model)
-    keys = load_keys(settings)
+    try:
+        keys = load_keys(settings)
+    except (OSError, RuntimeError, KeyError) as error:  # no home folder, or one that is read-only
+        raise ServeError(
+            f"The keys cannot be kept ({error}): give --keys-file FILE, or keys of your own with "
+            f"--api-key and --admin-key."
+        ) from None
     for line in _announcement(settings, keys, file):
         say(line)
-    listener = _listen(settings.host, settings.port)
+    listener = _listen(settings.host.strip("[]"), settings.port, next_port=next_port)
     host, port = listener.getsockname()[:2]
+    if port != settings.port and settings.port:
+        say(f"Port {settings.port} is taken, so this server listens on {port}.")
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def started(stop: Stop) -> None:
         say(f"Listening on {url}")
+        say(f"For clients: export TABBY_API_ENDPOINT={url}")
         if on_listening is not None:
             on_listening(url, stop)
 
     # uvloop's, where it is installed.
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
         runner.run(_run(settings, keys, listener, started))
+    say("Stopped.")
 
 
 class _Server(uvicorn.Server):
@@ -107,11 +130,16 @@ async def _run(
     app = build_app(settings, keys)
     runtime: Runtime = app.state.runtime
     try:
-        await runtime.start()
+        with _stoppable():
+            await runtime.start()
     except (EngineError, PresetError, NotAModelError) as error:
         await runtime.close()
         listener.close()
         raise ServeError(str(error)) from None
+    except asyncio.CancelledError:
+        await runtime.close()
+        listener.close()
+        return
     config = uvicorn.Config(
         app,
         http=protocol(settings),
@@ -128,6 +156,22 @@ async def _run(
         await runtime.close()
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM cancels the task meanwhile: a process with id 1 would not react to it otherwise."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    try:
+        loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    except (NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
 def _open(model: Path | None) -> ModelFile | None:
     if model is None:
         return None
@@ -139,9 +183,10 @@ def _open(model: Path | None) -> ModelFile | None:
         raise ServeError(str(error)) from None
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; a taken port is passed over for the next one, as TabbyAPI does."""
-    for candidate in (port, port + 1) if port else (0,):
+def _listen(host: str, port: int, *, next_port: bool) -> socket.socket:
+    """A listening socket."""
+    ports = [port, port + 1] if next_port and 0 < port < 65535 else [port]
+    for candidate in ports:
         try:
             return socket.create_server(
                 (host, candidate), family=socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -149,7 +194,10 @@ def _listen(host: str, port: int) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise ServeError(f"Cannot listen on {host}:{candidate}: {error.strerror}") from None
-    raise ServeError(f"Ports {port} and {port + 1} of {host} are both taken: choose with --port.")
+        except OverflowError:
+            raise ServeError(f"There is no port {candidate}: ports are 0 to 65535.") from None
+    taken = " and ".join(map(str, ports))
+    raise ServeError(f"Port {taken} of {host} is taken: choose another with --port, or 0 for any.")
 
 
 def _announcement(settings: Settings, keys: Keys, file: ModelFile | None) -> list[str]:

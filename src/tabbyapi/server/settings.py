@@ -29,6 +29,7 @@ class Settings:
         host, port: where to listen. Port 0 takes a free one.
         api_keys, admin_key: the keys; where both are empty and `auth` is on, keys are generated
             and kept in `keys_file`.
+        keys_file: where generated keys are kept; None: in the user's data folder.
         auth: False asks for no key: every client is admin, except web pages of other origins.
         n_ctx: context in tokens, shared by all slots; None: the model's, but at most 8192.
         slots: requests that generate at the same time; more wait.

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from ..engine import EngineDied, EngineRefusal, Native
 from ..errors import HTTPError, busy, context_refused, error_event, json_answer
+from ..http.access_log import count_tokens
 from ..http.sse import DONE, AnyOutgoing, EventStream, pings, unless_gone
 from ..models import LoadedModel
 from ..runtime import Runtime
@@ -343,6 +344,7 @@ class _Run:
                 self._kept.clear()
                 self._avoid(self._generation.banned_token)
                 self._generation = self._begin()
+        count_tokens(self._generation.finish.tokens)
         for step in self._kept or ():
             self._put(step)
 
