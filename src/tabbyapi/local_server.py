@@ -58,7 +58,7 @@ class ServerSettings(TypedDict, total=False):
     reasoning: Literal["auto", "on", "off"]
     reasoning_start: str
     reasoning_end: str
-    tool_format: Literal["auto", "none", "hermes", "qwen3_coder"]
+    tool_format: Literal["auto", "none", "hermes", "qwen3_coder", "llama3", "mistral", "harmony"]
     chat_template: str | None
     mmproj: str | Path | None
     image_fetch: Literal["public", "off", "any"]

@@ -10,9 +10,9 @@ their model is gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,8 +22,8 @@ from .engine.threads import auto_threads
 from .errors import HTTPError
 from .model_files.files import ModelFile, open_model
 from .model_files.folders import find_projector
-from .model_files.gguf import read_token_types
-from .settings import Settings
+from .model_files.gguf import CONTROL, read_token_types
+from .settings import Settings, ToolFormat
 
 if TYPE_CHECKING:
     from .prompt.templates import PromptTemplate
@@ -35,7 +35,19 @@ T = TypeVar("T")
 LoadTemplate = Callable[[ModelFile, str | None], Awaitable["PromptTemplate | None"]]
 """Makes the prompt template of a model, or the named one of the templates folder."""
 
+_TOOL_MARKS: dict[str, ToolFormat] = {
+    "<|channel|>": "harmony",
+    "[TOOL_CALLS]": "mistral",
+    "<tool_call>": "hermes",
+    "<|python_tag|>": "llama3",
+    "Environment: ipython": "llama3",
+}
+
 _MEAN = 1  # llama.cpp's pooling type "mean over the tokens"
+
+
+async def _tokenized(text: str, native: Native) -> list[int]:
+    return await native.tokenize(text, bos=False)
 
 
 @dataclass(frozen=True)
@@ -79,6 +91,7 @@ class LoadedModel:
     has_vision: bool = False
     adapters: dict[str, Adapter] = field(default_factory=dict)
     unloaded: bool = False
+    _control_tokens: dict[int, str] | None = None
 
     @cached_property
     def context(self) -> ContextPool:
@@ -96,9 +109,21 @@ class LoadedModel:
         return self.template is not None and "</think>" in self.template.source
 
     @property
-    def knows_tools(self) -> bool:
-        """True if the template asks for tool calls in tags that this server reads."""
-        return self.template is not None and "<tool_call>" in self.template.source
+    def tool_format(self) -> ToolFormat:
+        """The format of tool calls that the template asks for."""
+        source = self.template.source if self.template is not None else ""
+        return next((form for mark, form in _TOOL_MARKS.items() if mark in source), "none")
+
+    async def control_tokens(self, texts: Iterable[str]) -> dict[int, str]:
+        """Those of the texts that are a control token each, by its id."""
+        if self._control_tokens is None:
+            found: dict[int, str] = {}
+            for text in texts:
+                ids = await self.ask(partial(_tokenized, text))
+                if len(ids) == 1 and self.token_types[ids[0]] == CONTROL:
+                    found[ids[0]] = text
+            self._control_tokens = found
+        return self._control_tokens
 
     async def native(self, *, after: Native | None = None) -> Native:
         """The engine's API, after a restart if one is going on.

@@ -6,6 +6,7 @@ one present wins, even if it is null. A null means "not given" to everything tha
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 from uuid import uuid4
 
@@ -141,9 +142,14 @@ class ChatCompletionMessagePart(BaseModel):
     image_url: ChatCompletionImageUrl | None = None
 
 
+def _as_json(arguments: Any) -> Any:
+    """Arguments that are no text yet, as some clients send them back."""
+    return json.dumps(arguments or {}) if arguments is None or arguments == {} else arguments
+
+
 class Tool(BaseModel):
     name: str
-    arguments: str
+    arguments: Annotated[str, BeforeValidator(_as_json)]
 
 
 class ToolCall(BaseModel):

@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["Settings", "ToolFormat"]
 
-ToolFormat = Literal["auto", "none", "hermes", "qwen3_coder"]
+ToolFormat = Literal["auto", "none", "hermes", "qwen3_coder", "llama3", "mistral", "harmony"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 from ..engine import TokenProbability
 from .job import Finish, TextDelta
 from .reasoning import ReasoningSplitter
-from .toolcalls import ToolCallSplitter
+from .toolcalls import CallSplitter, HarmonySplitter
 
 __all__ = ["Choice", "usage"]
 
@@ -33,8 +33,8 @@ class Choice:
         self,
         index: int,
         *,
-        splitter: ReasoningSplitter | None,
-        tools: ToolCallSplitter | None,
+        splitter: ReasoningSplitter | HarmonySplitter | None,
+        tools: CallSplitter | None,
         logprobs: int | None,
     ) -> None:
         self.index = index

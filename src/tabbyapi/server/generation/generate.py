@@ -248,6 +248,8 @@ class Generation:
 
     def _token(self, event: Event, deltas: list[TextDelta]) -> None:
         content, ids = event.content, self._ids
+        if not content and self.job.visible and event.tokens:
+            content = self.job.visible.get(event.tokens[-1], "")
         position = len(ids)
         self._counted += len(event.tokens)
         if (unseen := event.tokens_predicted - self._counted) > 0:

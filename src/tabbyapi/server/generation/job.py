@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,7 @@ class Job:
         loop_window: tokens that are looked at for endless repetition; 0 for none.
         budget: of reasoning.
         eos_text: what a natural end is reported as.
+        visible: texts of control tokens that are part of the answer, such as `[TOOL_CALLS]`.
     """
 
     prompt: list[int]
@@ -61,6 +62,7 @@ class Job:
     loop_window: int = 0
     budget: Budget | None = None
     eos_text: str = ""
+    visible: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -37,9 +37,12 @@ def _message(message: ChatCompletionMessage, image: str) -> dict[str, Any]:
             else "".join(image if part.type == "image_url" else part.text or "" for part in content)
         )
     for call in variables.get("tool_calls", ()):
-        # Text that is no JSON is passed on as it is.
+        # Text that is no JSON is passed on as it is; none at all means no arguments.
+        function = call["function"]
         with contextlib.suppress(ValueError, RecursionError):
-            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+            function["arguments"] = json.loads(function["arguments"] or "{}")
+        if function["arguments"] is None:
+            function["arguments"] = {}
     return variables
 
 

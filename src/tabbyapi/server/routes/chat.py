@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 from starlette.requests import Request
@@ -16,7 +18,15 @@ from ..generation.jobs import check_limits, make_job, with_seeds
 from ..generation.reasoning import ReasoningSplitter, opens_reasoning
 from ..generation.respond import Answer, answer_stream, answer_whole
 from ..generation.sampling import alternatives
-from ..generation.toolcalls import ToolCallSplitter
+from ..generation.toolcalls import (
+    MARKERS,
+    CallSplitter,
+    HarmonyCalls,
+    HarmonySplitter,
+    Llama3Splitter,
+    MistralSplitter,
+    ToolCallSplitter,
+)
 from ..grammar.constraints import constraint, forced_call, wants_json
 from ..http.routing import post
 from ..http.sse import unless_gone
@@ -27,6 +37,13 @@ from ..schemas import ChatCompletionRequest, ParityChatCompletionRequest
 from .model_choice import chosen_model
 
 __all__ = ["ROUTES"]
+
+_SPLITTERS: dict[str, Callable[[], CallSplitter]] = {
+    "hermes": ToolCallSplitter,
+    "qwen3_coder": ToolCallSplitter,
+    "llama3": Llama3Splitter,
+    "mistral": MistralSplitter,
+}
 
 
 async def chat_completions(
@@ -85,25 +102,28 @@ async def _prepare(
     budget = _budget(body, start, end, inside) if splits and grammar is None else None
     images = await placed_images(urls, text.count(marker), settings) if urls else []
     job = await make_job(runtime, loaded, body, text, grammar=grammar, budget=budget, images=images)
-    # Markup inside of JSON is text that somebody wrote, no call.
-    parses = forced or (
-        not wants_json(body)
-        and body.tool_choice != "none"
-        and (
-            settings.tool_format in ("hermes", "qwen3_coder")
-            or (settings.tool_format == "auto" and loaded.knows_tools)
-        )
-    )
+    # Markup inside of JSON is text, no call.
+    reads = body.tool_choice != "none" and not wants_json(body)
+    form = settings.tool_format if settings.tool_format != "auto" else loaded.tool_format
+    form = "hermes" if forced else form if reads else "none"
+    if form == "llama3" and not body.tools:
+        form = "none"
+    if form != "none":
+        job = replace(job, visible=await loaded.control_tokens(MARKERS))
     count = body.n or 1
-    choices = [
-        Choice(
-            index,
-            splitter=ReasoningSplitter(start, end, reasoning=inside) if splits else None,
-            tools=ToolCallSplitter() if parses else None,
-            logprobs=alternatives(body),
-        )
-        for index in range(count)
-    ]
+    choices = []
+    for index in range(count):
+        splitter: ReasoningSplitter | HarmonySplitter | None = None
+        if splits:
+            splitter = ReasoningSplitter(start, end, reasoning=inside)
+        tools: CallSplitter | None = None
+        if form == "harmony":
+            splitter = HarmonySplitter()
+            tools = HarmonyCalls(splitter)
+        elif form in _SPLITTERS:
+            tools = _SPLITTERS[form]()
+        probabilities = alternatives(body)
+        choices.append(Choice(index, splitter=splitter, tools=tools, logprobs=probabilities))
     jobs = with_seeds(job, count)
     return Answer(runtime, loaded, "Chat completion", jobs, choices, body.wants_usage, uuid4().hex)
 
