@@ -145,3 +145,42 @@ def test_tool_calls_split_alike_in_any_pieces(around: str, cuts: list[int]) -> N
         return content, [call["function"] for call in splitter.calls]
 
     assert split(pieces(text, cuts)) == split([text])
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"json_schema": {}, "grammar_string": "", "regex_pattern": ""},
+        {"response_format": {"type": "json_schema", "json_schema": {}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}},
+    ],
+)
+def test_empty_constraints_mean_none(thinker: Raw, nothing: dict[str, Any]) -> None:
+    plain = {"temperature": 0, "loop_detect_window": 0, "max_tokens": 12}
+    free = thinker.chat(**plain)["choices"][0]["message"]
+    assert thinker.chat(**plain, **nothing)["choices"][0]["message"] == free
+
+
+REFERRING = [
+    (
+        {"type": "object", "properties": {"a": {"const": 7}, "b": {"$ref": "#/properties/a"}},
+         "required": ["a", "b"], "additionalProperties": False},
+        {"a": 7, "b": 7},
+    ),
+    (
+        {"properties": {"a": {"$ref": "#/$defs/one"}}, "required": ["a"],
+         "additionalProperties": False, "$defs": {"one": {"const": 1}}},
+        {"a": 1},
+    ),
+    ({}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("parameters", "arguments"), REFERRING)
+def test_references_of_a_forced_tool_resolve_against_its_own_parameters(
+    thinker: Raw, parameters: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    choice = thinker.chat(tools=[tool], tool_choice="required", max_tokens=200)["choices"][0]
+    (call,) = choice["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == arguments
