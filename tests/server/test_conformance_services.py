@@ -88,7 +88,7 @@ class Servers:
             "nostream": {"model": VISION, "streaming": False, "image_fetch": "off"},
         }
         settings = {"api_keys": (API,), "admin_key": ADMIN, "n_ctx": 1024, "threads": 1, "slots": 2}
-        settings |= self.folders | own[profile]
+        settings |= {"parity": True} | self.folders | own[profile]
         if "model" in settings:
             settings["model"] = self.folders["models_dir"] / f"{settings['model']}.gguf"
         else:
