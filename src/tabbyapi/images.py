@@ -39,8 +39,8 @@ def image(
     """An image for a message: `user("What is this?", image("cat.jpg"))`.
 
     Everything but an http(s) URL is sent inside the request, as a `data:` URL whose media type
-    is read from the content. An http(s) URL is sent as it is and fetched by the *server*. A
-    server whose model has no vision ignores images without a word.
+    is read from the content. An http(s) URL is sent as it is and fetched by the *server*.
+    Images for a model without vision are refused by `chat.create`, see `check_vision`.
 
     Args:
         source: an http(s) or `data:` URL, a path, base64 text, the bytes of an image file, a file

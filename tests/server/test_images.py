@@ -95,8 +95,9 @@ def site() -> Iterator[str]:
 
 
 def ask(client: tabbyapi.Client, *images: bytes | str, text: str = "What is this?") -> str:
-    reply = client.chat.create([user(text, *(image(i) for i in images))], **GREEDY)
-    return reply.text
+    # The server's own word on blind models is tested here, so the client does not ask before.
+    pictures = [image(i) for i in images]
+    return client.chat.create([user(text, *pictures)], check_vision=False, **GREEDY).text
 
 
 def test_the_model_card_tells_that_the_model_sees(client: tabbyapi.Client) -> None:
