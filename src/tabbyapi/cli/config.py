@@ -1,4 +1,4 @@
-"""`tabbyapi config`: settings and keys that need not be given each time."""
+"""`tabbyapi config`: settings, servers and keys that need not be given each time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _server = click.option(
 
 @click.group(cls=SuggestingGroup)
 def config() -> None:
-    """Show and change what commands take where no option says it.
+    """Show and change the settings that stand in for options.
 
     An option goes before the environment, the environment before the config file. Names and
     variables: url (TABBY_API_ENDPOINT), model (TABBY_MODEL), system (TABBY_SYSTEM), max-tokens
@@ -188,7 +188,7 @@ def _setting(name: str) -> dict[str, Any]:
 
 
 def _key(server: str, name: str) -> dict[str, Any]:
-    """What may be told of a key: that it is there."""
+    """Where a key is stored, but not the key."""
     variable = KEY_VARIABLES[name]
     if os.environ.get(variable):
         return {"value": "set", "origin": variable}
@@ -224,7 +224,7 @@ def _asked_for(name: str, server: str) -> str:
         raise click.UsageError(f"no {name} was given")
     from .._protocol.keys import Keys
 
-    Keys(key, None, None)  # says so now if no header can carry it
+    Keys(key, None, None)  # refuses now what no header can carry
     return key
 
 

@@ -230,7 +230,7 @@ def connected(server: Server) -> Iterator[Client]:
 
 
 def _tabbyapi_listens(host: str, port: int) -> bool:
-    """Whether a TabbyAPI server is there. Port 5000 is also used by others, macOS among them."""
+    """True if a TabbyAPI server listens. Others use port 5000 as well, macOS among them."""
     import http.client
 
     connection = http.client.HTTPConnection(host, port, timeout=2)
@@ -242,7 +242,7 @@ def _tabbyapi_listens(host: str, port: int) -> bool:
         connection.request("GET", "/health")
         health = json.loads(connection.getresponse().read(65536))
     except TimeoutError:
-        return True  # it accepts but is busy: the real call is more patient
+        return True  # it accepts but is busy: the real request waits longer
     except (OSError, http.client.HTTPException, ValueError):
         return False
     finally:

@@ -1,7 +1,7 @@
-"""What a person reads when something fails, and the exit status that a script sees.
+"""Messages of failures, and their exit statuses.
 
-1  the server (or the model) said no
-2  the request could not be sent as it was given
+1  the server or the model refused, or the answer broke off
+2  usage: an option, a file or a value is wrong
 3  no server could be reached
 """
 
@@ -37,7 +37,7 @@ __all__ = [
 SERVER_ERROR, USAGE, UNREACHABLE = 1, 2, 3
 
 ORIGIN = "tabbyapi.cli.origin"
-"""Where a command's context keeps, in words, what its server's address is from."""
+"""Key in a click context: words for where the server's address is from."""
 
 DEFAULT_ORIGIN = (
     "the default, because there is no --url, no TABBY_API_ENDPOINT and none in the config"
@@ -45,7 +45,7 @@ DEFAULT_ORIGIN = (
 
 
 def report(error: Exception) -> int:
-    """Says on standard error what went wrong; returns the exit status."""
+    """Write what went wrong to standard error; returns the exit status."""
     click.secho("Error:", fg="red", bold=True, nl=False, err=True)
     warn(" " + explain(error))
     return status_of(error)
@@ -61,7 +61,7 @@ def status_of(error: Exception) -> int:
 
 
 def explain(error: Exception) -> str:
-    """The error in words, with what to do about it from a terminal."""
+    """The error in words, with what to do about it at a terminal."""
     if isinstance(error, ConnectError):
         return _unreachable(error)
     if isinstance(error, StreamError):

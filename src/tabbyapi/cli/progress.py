@@ -29,7 +29,7 @@ _LINE_EVERY = 10.0  # seconds, where there is no terminal
 
 
 class BatchProgress(Protocol):
-    """Shows how far a batch is. `totals` are the last ones, None before the first."""
+    """Shows how far a batch is. `totals` are the latest, None before the first."""
 
     totals: BatchTotals | None
 
@@ -40,7 +40,7 @@ class BatchProgress(Protocol):
 
 @contextmanager
 def batch_progress(total: int | None, *, quiet: bool) -> Iterator[BatchProgress]:
-    """Shows the progress of a batch of `total` lines (None: nobody knows) in the block."""
+    """Show the progress of a batch of `total` lines (None: unknown) during the block."""
     if quiet or not sys.stderr.isatty():
         yield _Lines(total, quiet)
         return
@@ -54,7 +54,7 @@ def batch_progress(total: int | None, *, quiet: bool) -> Iterator[BatchProgress]
 
 @contextmanager
 def load_progress(name: str) -> Iterator[Callable[[LoadProgress], None]]:
-    """Shows the steps of a load in the block, a bar for each part; at a terminal only."""
+    """Show the steps of a load during the block, a bar for each part; at a terminal only."""
     if not sys.stderr.isatty():
         yield lambda step: None
         return
@@ -104,7 +104,7 @@ def download_progress() -> Iterator[Callable[[int, int | None], None] | None]:
 
 @contextmanager
 def working(text: str) -> Iterator[None]:
-    """Shows that something goes on whose length nobody knows; at a terminal only."""
+    """Show a spinner during work of unknown length; at a terminal only."""
     if not sys.stderr.isatty():
         yield
         return
@@ -153,7 +153,7 @@ class _Bar:
     def update(self, totals: BatchTotals) -> None:
         self.totals = totals
         if self._task is None:
-            # What earlier runs have done says nothing about how fast this one is.
+            # Lines that earlier runs have done must not count into the speed of this one.
             self._task = self._bar.add_task("", total=self._total, completed=totals.done - 1)
         rate = totals.tokens_now / max(time.monotonic() - self._began, 0.001)
         self._bar.update(self._task, completed=totals.done, failed=totals.failed, tokens=rate)

@@ -1,4 +1,4 @@
-"""The `tabbyapi` command: finds the subcommand, and ends every failure as a sentence."""
+"""The `tabbyapi` command: finds the subcommand, and turns every failure into a sentence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _READER_LEFT = 141  # 128 + SIGPIPE
 
 
 class _Program(SuggestingGroup):
-    """A group whose commands are imported when they are asked for."""
+    """Imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -1,4 +1,4 @@
-"""Conversations kept on disk: their names, in a folder of the user's data folder."""
+"""Saved conversations: their names, and their files in the user's data folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands take where no option says it: the environment, then the config file."""
+"""Settings that stand in for options: from the environment, then from the config file."""
 
 from __future__ import annotations
 

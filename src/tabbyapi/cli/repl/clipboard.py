@@ -1,4 +1,4 @@
-"""The clipboard: a tool of this desktop where there is one, otherwise the terminal itself."""
+"""The clipboard: by a program of this desktop if there is one, otherwise by the terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 __all__ = ["put_on_clipboard"]
 
-_SURE = 74_994  # bytes that xterm and others take by OSC 52; several drop what is longer
+_SURE = 74_994  # bytes that xterm and others accept by OSC 52; several drop longer texts
 
 
 def put_on_clipboard(text: str, write: Callable[[str], object]) -> str:
-    """Puts text on the clipboard; returns what to tell the person."""
+    """Put text on the clipboard; returns a sentence about how."""
     tool = _tool()
     content = text.encode()
-    if tool is not None and _fed(tool, content):
+    if tool is not None and _hand_over(tool, content):
         return f"Copied {len(text):,} characters."
     # OSC 52: the terminal puts it on the clipboard, through SSH as well. It never answers.
     write(f"\x1b]52;c;{base64.b64encode(content).decode()}\x07")
@@ -29,7 +29,7 @@ def put_on_clipboard(text: str, write: Callable[[str], object]) -> str:
 
 
 def _tool() -> list[str] | None:
-    """The desktop's own tool, None far from the desktop: over SSH, or without one."""
+    """Command of the desktop's clipboard program; None over SSH or without one."""
     if os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_TTY"):
         return None
     candidates: list[list[str]] = []
@@ -42,8 +42,8 @@ def _tool() -> list[str] | None:
     return next((tool for tool in candidates if shutil.which(tool[0])), None)
 
 
-def _fed(tool: list[str], content: bytes) -> bool:
-    """Whether the tool took the content."""
+def _hand_over(tool: list[str], content: bytes) -> bool:
+    """Hand the content to the program; True if it succeeded."""
     quiet = subprocess.DEVNULL  # a tool that stays to serve the clipboard must hold no pipe
     try:
         done = subprocess.run(

@@ -38,9 +38,9 @@ class Command:
 
     Attributes:
         usage: how it is written, without the slash.
-        takes: what its argument is, for completion: "path", "session", "model", "param"
-            or "".
-        run: carries it out; returns what is to be said next, None for nothing.
+        help: what it does, for /help.
+        run: carries it out; returns the message to send next, None for none.
+        takes: kind of its argument, for completion: "path", "session", "model", "param" or "".
     """
 
     usage: str
@@ -54,7 +54,7 @@ class Command:
 
 
 def perform(session: ChatSession, line: str) -> ContentLike | None:
-    """Carry out a line that began with a slash; return what is to be said next.
+    """Carry out a line that began with a slash; return the message to send next.
 
     Raises:
         CommandError: there is no such command, or it could not be carried out.

@@ -1,4 +1,4 @@
-"""Reading a turn: several lines, history, completion, a status line."""
+"""The prompt: several lines, history, completion, a status line."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _keys(session: ChatSession) -> KeyBindings:
 
 
 class _Commands(Completer):
-    """Commands by name, and what they take: paths, conversations, models, parameters."""
+    """Completes commands and their arguments: paths, conversations, models, parameters."""
 
     def __init__(self, session: ChatSession) -> None:
         self._session = session
@@ -106,7 +106,7 @@ class _Commands(Completer):
             yield from _starting(last, [f"{name}=" for name in parameter_names()])
 
     def _model_names(self) -> list[str]:
-        """The server's models, asked for once; none where it does not tell."""
+        """The server's models, asked for once; empty if the server does not list them."""
         if self._models is None:
             try:
                 cards = self._session.client.models.list(timeout=PATIENCE)

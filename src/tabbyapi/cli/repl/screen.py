@@ -15,13 +15,13 @@ from wcwidth import wcswidth
 
 __all__ = ["Region", "terminal_size", "width_of"]
 
-# Terminals that know it show a frame only when it is complete; others ignore it.
+# Synchronized output: a terminal shows the frame when it is complete, or ignores this.
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 def terminal_size() -> tuple[int, int]:
-    """Columns and rows of the terminal; a row and a column at the least."""
+    """Columns and rows of the terminal, 80 by 24 where it does not tell."""
     try:
         size = os.get_terminal_size(1)
     except OSError:
@@ -30,7 +30,7 @@ def terminal_size() -> tuple[int, int]:
 
 
 def width_of(line: str) -> int:
-    """Columns that a line takes on the screen, escape sequences aside."""
+    """Columns that a line takes on the screen, without its escape sequences."""
     plain = _ESCAPES.sub("", line)
     return len(plain) if plain.isascii() else max(0, wcswidth(plain))
 
@@ -57,10 +57,10 @@ class Region:
         out = self._after_resize(columns, len(lines))
         new = list(lines[self._gone :])
         out += _difference(self._shown, new)
-        room = max(1, rows - 1)
-        if len(new) > room:
-            self._gone += len(new) - room
-            new = new[-room:]
+        height = max(1, rows - 1)
+        if len(new) > height:
+            self._gone += len(new) - height
+            new = new[-height:]
         self._shown = new
         if out:
             self._write(f"{_BEGIN}{out}{_END}" if "\x1b[J" in out else out)
@@ -77,7 +77,7 @@ class Region:
         self.leave()
 
     def _after_resize(self, columns: int, count: int) -> str:
-        """Erases what the terminal has rewrapped; the caller draws it again."""
+        """Erase what the terminal has rewrapped; the caller draws it again."""
         before, self._width = self._width, columns
         if before in (0, columns) or not self._shown:
             return ""
@@ -89,7 +89,7 @@ class Region:
 
 
 def _difference(old: list[str], new: list[str]) -> str:
-    """What turns the old lines, cursor at their end, into the new ones."""
+    """Output that turns the old lines, cursor at their end, into the new ones."""
     same = 0
     for before, after in zip(old, new, strict=False):
         if before != after:

@@ -119,13 +119,13 @@ class ChatSession:
             view.finish()
 
     def look_up_model(self, answered: str = "") -> None:
-        """Ask which model is loaded, and its context window; not all servers tell.
+        """Ask which model is loaded, and its context window; not all servers have the route.
 
         Args:
             answered: name of the model that answered; asked only if it is another one.
 
         Raises:
-            TabbyError: the server does not tell.
+            TabbyError: the server has no such route, or cannot be reached.
         """
         if answered and answered == self.looked_up:
             return
