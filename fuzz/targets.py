@@ -7,6 +7,8 @@ by coverage.
 from __future__ import annotations
 
 import contextlib
+import re
+import struct
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +25,13 @@ from tabbyapi._protocol.stream import StreamDecoder
 from tabbyapi._services.chat import chat_call
 from tabbyapi._transport.http1 import AnswerReader, HTTPError
 from tabbyapi.errors import APIError, OutputError, StreamError, TabbyError
+from tabbyapi.server.auth import load_keys
 from tabbyapi.server.generation.toolcalls import ToolCallSplitter
 from tabbyapi.server.model_files.files import open_model
 from tabbyapi.server.model_files.gguf import NotAModelError, read_token_types
+from tabbyapi.server.overrides import Overrides, PresetError, read_preset
+from tabbyapi.server.prompt.child import Job, render
+from tabbyapi.server.settings import Settings
 from tabbyapi.structured.reading import PartialReader, read
 from tabbyapi.types.messages import user
 
@@ -184,6 +190,46 @@ def model_file(data: bytes) -> None:
             read_token_types(path)
 
 
+def model_header(data: bytes) -> None:
+    """Any entries behind a sound beginning are read, or the file is said to be no model."""
+    entries = int.from_bytes(data[:1], "little") % 8
+    model_file(b"GGUF" + struct.pack("<IQQ", 3, 0, entries) + data[1:])
+
+
+def key_file(data: bytes) -> None:
+    """Any file holds two keys, or is refused with its name, or is written anew if it is empty."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "keys.json")
+        path.write_bytes(data)
+        path.chmod(0o600)
+        try:
+            keys = load_keys(Settings(keys_file=path))
+        except SystemExit as error:
+            assert "keys.json" in str(error)  # noqa: PT017
+        else:
+            assert keys.level(keys.admin) == "admin"
+            assert keys.level(keys.api[0]) is not None
+
+
+def preset_file(data: bytes) -> None:
+    """Any file is a preset that can be put in force, or is refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "own.yml").write_bytes(data)
+        with contextlib.suppress(PresetError):
+            Overrides().switch(read_preset(Path(folder), "own"), "own")
+
+
+def template_source(data: bytes) -> None:
+    """Any source is compiled and rendered, or the reason why it is not is told."""
+    # A process bounds the time and the memory of real ones: here, they are kept small.
+    source = data.decode("utf-8", "replace")[:500]
+    if re.search(r"[0-9]{4}|\*|range|center|just|for|macro", source):
+        return
+    outcome = render(Job(source, {"messages": [{"role": "user", "content": "x"}]}))
+    assert set(outcome) in ({"text"}, {"error"})
+    assert outcome.get("error", "x")
+
+
 def tool_markup(data: bytes) -> None:
     """No split of generated text changes its content and the calls in it."""
     pieces, body = _split(data)
@@ -211,6 +257,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         typed_answer,
         partial_json,
         model_file,
+        model_header,
+        key_file,
+        preset_file,
+        template_source,
         tool_markup,
     )
 }

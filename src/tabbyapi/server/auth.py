@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import os
 import secrets
 from collections.abc import Mapping
@@ -16,11 +17,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
+from .._files import replace_file
 from .errors import HTTPError
 from .paths import data_folder
 from .settings import Settings
 
 __all__ = ["Access", "Keys", "check_access", "load_keys", "permission"]
+
+log = logging.getLogger("tabbyapi.server")
 
 
 class Access(Enum):
@@ -89,23 +93,48 @@ def load_keys(settings: Settings) -> Keys:
     if not settings.auth:
         return Keys(enabled=False)
     if settings.api_keys or settings.admin_key:
+        for key in (*settings.api_keys, settings.admin_key or "none"):
+            if not _is_key(key):
+                raise SystemExit("A key must be text without spaces, line breaks and the like.")
         return Keys(settings.api_keys, settings.admin_key)
     path = settings.keys_file or data_folder() / "keys.json"
     try:
-        kept = json.loads(path.read_text())
-        return Keys((str(kept["api_key"]),), str(kept["admin_key"]))
+        return _read(path)
     except FileNotFoundError:
         return _generate(path)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise SystemExit(
             f"{path} is not a key file: delete it to have new keys generated, or give your own."
         ) from None
 
 
+def _is_key(value: object) -> bool:
+    """Whether a header can carry it: visible characters, at least one."""
+    return isinstance(value, str) and value.isprintable() and bool(value) and " " not in value
+
+
+def _read(path: Path) -> Keys:
+    """The keys of a file; FileNotFoundError where it is missing, or empty as a full disk leaves it.
+
+    Raises:
+        ValueError, KeyError, TypeError, RecursionError: it is no key file.
+    """
+    text = path.read_text(encoding="utf-8")
+    if not text:
+        raise FileNotFoundError(path)
+    kept = json.loads(text)
+    api, admin = kept["api_key"], kept["admin_key"]
+    if not (_is_key(api) and _is_key(admin)):
+        raise ValueError("a key is no text")
+    if os.name == "posix" and path.stat().st_mode & 0o077:
+        log.warning("others could read %s: it is now readable by its owner only", path)
+        path.chmod(0o600)
+    return Keys((api,), admin)
+
+
 def _generate(path: Path) -> Keys:
     keys = Keys((secrets.token_hex(16),), secrets.token_hex(16))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        json.dump({"api_key": keys.api[0], "admin_key": keys.admin}, file, indent=2)
+    content = json.dumps({"api_key": keys.api[0], "admin_key": keys.admin}, indent=2)
+    replace_file(path, content, private=True)
     return keys
