@@ -25,13 +25,16 @@ from .types import *
 
 if TYPE_CHECKING:
     from . import mcp as mcp
+    from ._client.custom import RequestOptions as RequestOptions
     from ._services.auth import Permission as Permission
     from ._services.caller import TimeoutLike as TimeoutLike
     from ._services.chat import MessagesLike as MessagesLike
     from ._services.lora import LorasLike as LorasLike
+    from ._services.raw import RawResponse as RawResponse
     from ._services.sampling import OverridesLike as OverridesLike
     from ._services.tokens import TextOrMessages as TextOrMessages
     from ._streaming.aio import AsyncStream as AsyncStream
+    from ._transport.base import Answer as Answer
     from .batch import BatchTotals as BatchTotals
     from .batch import run_batch as run_batch
     from .conversation import AsyncConversation as AsyncConversation
@@ -58,6 +61,9 @@ if TYPE_CHECKING:
     from .tools.run import RunParams as RunParams
 
 _LAZY = {
+    "RawResponse": "_services.raw",
+    "RequestOptions": "_client.custom",
+    "Answer": "_transport.base",
     "RunParams": "tools.run",
     "Prompts": "many",
     "ManyParams": "many",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack, overload
 
 from .._protocol.call import Call, StreamCall
 from .._transport.base import (
@@ -21,7 +23,8 @@ from .._transport.base import (
 from .._transport.errors import no_answer_in_time
 from .._transport.factory import async_transport_for
 from ..errors import TabbyError
-from .base import BaseClient, log
+from .base import BaseClient
+from .custom import RequestOptions, custom_call
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -84,8 +87,8 @@ class AsyncClient(BaseClient):
     def _make_transport(self, given: object | None, **connection: Any) -> AsyncTransport:
         return async_transport_for(self.base_url, given, **connection)
 
-    async def send(self, call: Call[T]) -> T:
-        """Sends a call and returns its result, trying again as the retry policy says.
+    async def send(self, call: Call[T], *, seen: list[tuple[Answer, float]] | None = None) -> T:
+        """Send a call and return its result; see `Client.send`.
 
         Raises:
             TabbyError: see `tabbyapi.errors`.
@@ -94,10 +97,21 @@ class AsyncClient(BaseClient):
         request = self._request_of(call)
         attempt = 1
         while True:
+            answer = None
+            started = time.perf_counter()
             try:
-                return self._result(call, request, await self._transport.send(request))
+                if self._hooks:
+                    await self._tell("request", request)
+                answer = await self._transport.send(request)
+                if self._hooks:
+                    await self._tell("response", request, answer)
+                return self._result(call, request, answer, started, seen)
             except TabbyError as error:
-                wait = self._wait_after(request, error, attempt)
+                failure = error
+                wait = self._wait_after(
+                    request, error, attempt, started, answered=answer is not None
+                )
+            await self._tell("retry", request, failure, wait)
             attempt += 1
             await _pause(wait)
 
@@ -112,8 +126,10 @@ class AsyncClient(BaseClient):
                 self._card = monotonic(), card
         return call.answered(card)
 
-    def open_stream(self, call: StreamCall[C, R]) -> AsyncStream[C, R]:
-        """A stream that sends its call when it is entered or awaited.
+    def open_stream(
+        self, call: StreamCall[C, R], *, seen: list[tuple[Answer, float]] | None = None
+    ) -> AsyncStream[C, R]:
+        """A stream that sends its call when it is entered or awaited; see `Client.open_stream`.
 
         Raises:
             TabbyError: then; see `tabbyapi.errors`.
@@ -124,28 +140,75 @@ class AsyncClient(BaseClient):
 
         async def connect() -> tuple[AsyncByteStream | None, R | None]:
             if call.question is None:
-                return await self._connect(call, begun(request))
+                return await self._connect(call, begun(request), stream, seen)
             asked = await self._asked(call)
-            return await self._connect(asked, self._request_of(asked))
+            return await self._connect(asked, self._request_of(asked), stream, seen)
 
-        return AsyncStream(call, request, connect)
+        stream = AsyncStream(call, request, connect)
+        return stream
 
     async def _connect(
-        self, call: StreamCall[C, R], request: Request
+        self,
+        call: StreamCall[C, R],
+        request: Request,
+        stream: AsyncStream[C, R],
+        seen: list[tuple[Answer, float]] | None,
     ) -> tuple[AsyncByteStream | None, R | None]:
         attempt = 1
         while True:
+            answer = None
+            started = time.perf_counter()
             try:
+                await self._tell("request", request)
                 source = await self._transport.open(request)
                 if is_event_stream(source.status, source.headers):
-                    log.debug("%s %s: %d, a stream", call.method, request.url, source.status)
+                    answer = Answer(source.status, source.headers, b"")
+                    stream._on_end = self._ended(request, answer, started)
+                    if seen is not None:
+                        seen.append((answer, time.perf_counter() - started))
+                    await self._tell("response", request, answer, undo=source.close)
                     return source, None
                 answer = await _rest_of(source, request)
-                return None, self._result(call, request, answer)
+                await self._tell("response", request, answer)
+                return None, self._result(call, request, answer, started, seen)
             except TabbyError as error:
-                wait = self._wait_after(request, error, attempt)
+                failure = error
+                wait = self._wait_after(
+                    request, error, attempt, started, answered=answer is not None
+                )
+            await self._tell("retry", request, failure, wait)
             attempt += 1
             await _pause(wait)
+
+    async def _tell(
+        self, event: str, *facts: object, undo: Callable[[], object] | None = None
+    ) -> None:
+        """Call the hooks of an event, which may be async; `undo` what one of them breaks off."""
+        if not self._hooks:
+            return
+        try:
+            for hook in self._hooks.get(event, ()):
+                waiting = hook(*facts)
+                if hasattr(waiting, "__await__"):
+                    await waiting
+        except BaseException:
+            if undo is not None:
+                undo()
+            raise
+
+    @overload
+    async def request(
+        self, method: str, path: str, *, cast_to: type[T], **options: Unpack[RequestOptions]
+    ) -> T: ...
+    @overload
+    async def request(
+        self, method: str, path: str, *, cast_to: Any = ..., **options: Unpack[RequestOptions]
+    ) -> Any: ...
+    async def request(
+        self, method: str, path: str, *, cast_to: Any = Any, **options: Unpack[RequestOptions]
+    ) -> Any:
+        """Call a route that this client has no method for; see `Client.request`."""
+        return await self.send(custom_call(method, path, cast_to, options))
 
     def conversation(
         self, system: ContentLike | None = None, **options: Unpack[ConversationOptions]

@@ -6,8 +6,9 @@ they were made from; they end with it, and closing one of them closes no connect
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Mapping
 from copy import copy
 from os import PathLike
 from time import monotonic
@@ -21,6 +22,15 @@ from .._transport import fork
 from .._transport.base import Answer, Request, begun, time_left
 from ..errors import RequestError, TabbyError
 from ..types.options import Limits, Retry, Timeout
+from .observe import (
+    EventHooks,
+    checked_hooks,
+    log_answer,
+    log_failure,
+    log_retry,
+    logs_requests,
+    set_up_logging,
+)
 
 if TYPE_CHECKING:
     from .._transport.tls import Cert, Verify
@@ -29,9 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["BaseClient"]
 
 T = TypeVar("T")
-
-log = logging.getLogger("tabbyapi")
-"""What is sent and answered, at level DEBUG. Never a key."""
 
 
 class BaseClient:
@@ -55,8 +62,11 @@ class BaseClient:
         proxy: str | Literal[False] | None = None,
         verify: Verify = True,
         cert: Cert | None = None,
+        event_hooks: EventHooks | None = None,
         transport: Any = None,
     ) -> None:
+        if "TABBY_LOG" in os.environ:
+            set_up_logging()
         self._endpoint = Endpoint(
             base_url,
             api_key=api_key,
@@ -68,6 +78,7 @@ class BaseClient:
         )
         self._retry: Retry = as_retry(retry)
         self._limits = as_limits(limits)
+        self._hooks = checked_hooks(event_hooks)
         self._transport = self._make_transport(
             transport, uds=self._endpoint.uds, proxy=proxy, verify=verify, cert=cert
         )
@@ -146,7 +157,6 @@ class BaseClient:
                 sent=False,
             )
         endpoint = self._endpoint
-        log.debug("%s %s%s, %d bytes", call.method, endpoint.url, call.path, len(call.body or b""))
         timeout = endpoint.timeout_of(call)
         patient = call.patient and not isinstance(call, StreamCall)
         request = Request(
@@ -161,25 +171,59 @@ class BaseClient:
         )
         return begun(request)
 
-    def _result(self, call: Call[T], request: Request, answer: Answer) -> T:
-        """What a complete answer means; raises the error it stands for."""
-        log.debug("%s %s: %d, %d bytes", call.method, request.url, answer.status, len(answer.body))
+    def _result(
+        self,
+        call: Call[T],
+        request: Request,
+        answer: Answer,
+        started: float,
+        seen: list[tuple[Answer, float]] | None,
+    ) -> T:
+        """What a complete answer means; raises the error it stands for.
+
+        Args:
+            started: when the request was sent, by `time.perf_counter()`.
+            seen: takes the answer and the seconds it took.
+        """
+        if seen is not None:
+            seen.append((answer, time.perf_counter() - started))
         if call.auth == "admin":
             self._card = None  # another model may be loaded now
-        if answer.status == 200 or answer.status in call.accept:
-            kind = answer.headers.get("content-type", "")
-            return decode_answer(call, request.url, answer.status, kind, answer.body)
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        raise error_of_answer(call, request.url, answer.status, headers, answer.body)
+        result: T | None = None
+        try:
+            if answer.status == 200 or answer.status in call.accept:
+                kind = answer.headers.get("content-type", "")
+                result = decode_answer(call, request.url, answer.status, kind, answer.body)
+                return result
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            raise error_of_answer(call, request.url, answer.status, headers, answer.body)
+        finally:
+            log_answer(request, answer, started, result)
 
-    def _wait_after(self, request: Request, error: TabbyError, attempt: int) -> float:
+    def _wait_after(
+        self, request: Request, error: TabbyError, attempt: int, started: float, *, answered: bool
+    ) -> float:
         """Seconds until the next try. Raises the error if there is none, or no time for one."""
+        if not answered:
+            log_failure(request, error, started)
         wait = self._retry.delay(error, attempt) if request.repeatable else None
         left = time_left(request)
         if wait is None or (left is not None and wait >= left):
             raise error
-        log.debug("trying again in %.1f s: %s", wait, error)
+        log_retry(error, wait, attempt)
         return wait
+
+    def _ended(
+        self, request: Request, answer: Answer, started: float
+    ) -> Callable[[object], None] | None:
+        """What is told when a stream has ended: a line in the log, with the tokens."""
+        if not logs_requests():
+            return None
+
+        def ended(response: object) -> None:
+            log_answer(request, answer, started, response)
+
+        return ended
 
     def _close(self) -> bool:
         """Mark as closed. True for the first call on a client that owns its connections."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from .._protocol.call import Call, StreamCall
 from .._streaming.sync import Stream
 from .._transport.base import Answer, Transport, is_event_stream, read_body
 from .._transport.factory import transport_for
 from ..errors import TabbyError
-from .base import BaseClient, log
+from .base import BaseClient
+from .custom import RequestOptions, custom_call
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -63,6 +65,8 @@ class Client(BaseClient):
         verify: True to trust what the system trusts (or SSL_CERT_FILE, SSL_CERT_DIR), a file or
             folder of certificates, an `ssl.SSLContext`, or False to trust any server.
         cert: this client's certificate: a file, (certificate, key) or (certificate, key, password).
+        event_hooks: functions to call: `{"request": [f(request)], "response": [f(request,
+            answer)], "retry": [f(request, error, seconds)]}`; see `EventHooks`.
         transport: sends requests instead of the client's own connections; see
             `tabbyapi.testing.MockTransport`.
 
@@ -95,8 +99,12 @@ class Client(BaseClient):
     def _make_transport(self, given: object | None, **connection: Any) -> Transport:
         return transport_for(self.base_url, given, **connection)
 
-    def send(self, call: Call[T]) -> T:
-        """Sends a call and returns its result, trying again as the retry policy says.
+    def send(self, call: Call[T], *, seen: list[tuple[Answer, float]] | None = None) -> T:
+        """Send a call and return its result, trying again as the retry policy says.
+
+        Args:
+            call: made by a service.
+            seen: takes the answer and the seconds it took.
 
         Raises:
             TabbyError: see `tabbyapi.errors`.
@@ -105,10 +113,19 @@ class Client(BaseClient):
         request = self._request_of(call)
         attempt = 1
         while True:
+            answer = None
+            started = time.perf_counter()
             try:
-                return self._result(call, request, self._transport.send(request))
+                self._tell("request", request)
+                answer = self._transport.send(request)
+                self._tell("response", request, answer)
+                return self._result(call, request, answer, started, seen)
             except TabbyError as error:
-                wait = self._wait_after(request, error, attempt)
+                failure = error
+                wait = self._wait_after(
+                    request, error, attempt, started, answered=answer is not None
+                )
+            self._tell("retry", request, failure, wait)
             attempt += 1
             time.sleep(wait)
 
@@ -123,8 +140,14 @@ class Client(BaseClient):
                 self._card = monotonic(), card
         return call.answered(card)
 
-    def open_stream(self, call: StreamCall[C, R]) -> Stream[C, R]:
-        """Sends a call whose answer is a stream; returns once the server has accepted it.
+    def open_stream(
+        self, call: StreamCall[C, R], *, seen: list[tuple[Answer, float]] | None = None
+    ) -> Stream[C, R]:
+        """Send a call whose answer is a stream; returns once the server has accepted it.
+
+        Args:
+            call: made by a service.
+            seen: takes the head of the answer and the seconds it took.
 
         Raises:
             TabbyError: see `tabbyapi.errors`.
@@ -133,18 +156,72 @@ class Client(BaseClient):
         request = self._request_of(call)
         attempt = 1
         while True:
+            answer = None
+            started = time.perf_counter()
             try:
+                self._tell("request", request)
                 source = self._transport.open(request)
                 if is_event_stream(source.status, source.headers):
-                    log.debug("%s %s: %d, a stream", call.method, request.url, source.status)
-                    return Stream(call, request, source)
-                body = read_body(source, request)
-                answer = Answer(source.status, source.headers, body)
-                return Stream(call, request, None, self._result(call, request, answer))
+                    answer = Answer(source.status, source.headers, b"")
+                    stream = Stream(call, request, source)
+                    stream._on_end = self._ended(request, answer, started)
+                    if seen is not None:
+                        seen.append((answer, time.perf_counter() - started))
+                    self._tell("response", request, answer, undo=stream.close)
+                    return stream
+                answer = Answer(source.status, source.headers, read_body(source, request))
+                self._tell("response", request, answer)
+                return Stream(
+                    call, request, None, self._result(call, request, answer, started, seen)
+                )
             except TabbyError as error:
-                wait = self._wait_after(request, error, attempt)
+                failure = error
+                wait = self._wait_after(
+                    request, error, attempt, started, answered=answer is not None
+                )
+            self._tell("retry", request, failure, wait)
             attempt += 1
             time.sleep(wait)
+
+    def _tell(self, event: str, *facts: object, undo: Callable[[], object] | None = None) -> None:
+        """Call the hooks of an event; `undo` what one of them breaks off."""
+        if not self._hooks:
+            return
+        try:
+            for hook in self._hooks.get(event, ()):
+                hook(*facts)
+        except BaseException:
+            if undo is not None:
+                undo()
+            raise
+
+    @overload
+    def request(
+        self, method: str, path: str, *, cast_to: type[T], **options: Unpack[RequestOptions]
+    ) -> T: ...
+    @overload
+    def request(
+        self, method: str, path: str, *, cast_to: Any = ..., **options: Unpack[RequestOptions]
+    ) -> Any: ...
+    def request(
+        self, method: str, path: str, *, cast_to: Any = Any, **options: Unpack[RequestOptions]
+    ) -> Any:
+        """Call a route that this client has no method for.
+
+            client.request("POST", "/v1/new-route", json={"text": "Hello"}, cast_to=dict)
+
+        Args:
+            method: GET, POST, PUT, PATCH or DELETE.
+            path: of the route, from the server's root.
+            cast_to: type of the result: a msgspec Struct, dataclass or the like, a plain type,
+                or `bytes` for the body as it is. Default: whatever the JSON holds.
+            options: `json` (a value for the body), `auth` (the route's class: "api", "admin" or
+                "open"), `timeout`, `extra_headers`.
+
+        Raises:
+            TabbyError: see `tabbyapi.errors`.
+        """
+        return self.send(custom_call(method, path, cast_to, options))
 
     def conversation(
         self, system: ContentLike | None = None, **options: Unpack[ConversationOptions]

@@ -25,6 +25,7 @@ from ..types.options import Timeout
 if TYPE_CHECKING:
     from .._streaming.aio import AsyncStream
     from .._streaming.sync import Stream
+    from .raw import RawService
 
 __all__ = [
     "AsyncCaller",
@@ -69,6 +70,13 @@ class Service:
     def __init_subclass__(cls) -> None:
         show_parameters(cls)
 
+    @property
+    def with_raw_response(self) -> RawService:
+        """The same methods, with status, headers and time beside the result: `RawResponse`."""
+        from .raw import RawService
+
+        return RawService(self)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._client!r}>"
 
@@ -81,6 +89,13 @@ class AsyncService:
 
     def __init_subclass__(cls) -> None:
         show_parameters(cls)
+
+    @property
+    def with_raw_response(self) -> RawService:
+        """The same methods, with status, headers and time beside the result: `RawResponse`."""
+        from .raw import RawService
+
+        return RawService(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._client!r}>"

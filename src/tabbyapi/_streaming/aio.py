@@ -130,6 +130,7 @@ class AsyncStream(BaseStream[C, R]):
         self._closed = True
         if not self._ended and not self._elsewhere:
             await self._release(good=self._decoder.done)
+        self._report()
 
     aclose = close
 
@@ -183,6 +184,7 @@ class AsyncStream(BaseStream[C, R]):
 
     async def _end(self, *, good: bool) -> None:
         self._ended = True
+        self._report()
         await self._release(good=good)
 
     async def _release(self, *, good: bool) -> None:

@@ -5,7 +5,7 @@ that has no I/O, shared by its sync and async forms.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import length_hint
 from typing import Generic, TypeVar
 
@@ -51,6 +51,13 @@ class BaseStream(Generic[C, R]):
         self._closed = False
         self._ended = False  # nothing more will come
         self._pid = fork.pid
+        self._on_end: Callable[[object], None] | None = None  # called once, with the response
+
+    def _report(self) -> None:
+        """Tell that the stream is over, well or not."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self._assembled())
 
     @property
     def response(self) -> R:

@@ -86,6 +86,7 @@ class Stream(BaseStream[C, R]):
                 source.finish()
             else:
                 source.close()
+        self._report()
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +158,7 @@ class Stream(BaseStream[C, R]):
 
     def _end(self, *, good: bool) -> None:
         self._ended = True
+        self._report()
         if self._source is not None:
             if good:
                 self._source.finish()

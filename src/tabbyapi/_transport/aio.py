@@ -115,6 +115,8 @@ class AsyncSocketTransport:
         with self._lock:
             found = self._pools.get(loop)
             if found is None:
+                for ended in [old for old in self._pools if old.is_closed()]:
+                    del self._pools[ended]  # its connections have ended with it
                 found = self._pools[loop] = _LoopPool(loop, self._route)
         self._last = found
         return found

@@ -195,7 +195,7 @@ def _show_requests() -> None:
 
     log = logging.getLogger("tabbyapi")
     log.handlers = [Shown()]
-    log.setLevel(logging.DEBUG)
+    log.setLevel(logging.INFO)
 
 
 def _key_made_up_by_serve(url: str, name: KeyName) -> str | None:
