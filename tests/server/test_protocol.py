@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,11 @@ from .conftest import ADMIN, API, CHAT, HELLO, Raw
 PERMISSION = "/v1/auth/permission"
 INVALID = {"detail": "Invalid API key"}
 CONTRADICTORY = {"detail": "The provided authentication key is invalid."}
+
+
+def without_error(body: dict[str, Any]) -> dict[str, Any]:
+    """What TabbyAPI has of a body: this server adds an `error` to refusals."""
+    return {name: value for name, value in body.items() if name != "error"}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def test_keys_are_judged_as_the_protocol_says(
     http: Raw, headers: dict[str, str], status: int, answer: object
 ) -> None:
     got = http("GET", PERMISSION, headers=headers)
-    assert (got.status, got.json()) == (status, answer)
+    assert (got.status, without_error(got.json())) == (status, answer)
 
 
 def test_an_admin_sees_the_folder_and_others_the_loaded_model(
@@ -78,9 +84,9 @@ def test_open_routes_need_no_key(http: Raw) -> None:
 
 def test_wrong_paths_and_methods_get_json(http: Raw) -> None:
     unknown = http("GET", "/nothing")
-    assert (unknown.status, unknown.json()) == (404, {"detail": "Not Found"})
+    assert (unknown.status, without_error(unknown.json())) == (404, {"detail": "Not Found"})
     wrong = http("GET", CHAT)
-    assert (wrong.status, wrong.json()) == (405, {"detail": "Method Not Allowed"})
+    assert (wrong.status, without_error(wrong.json())) == (405, {"detail": "Method Not Allowed"})
     assert wrong.headers["allow"] == "POST"
     assert http("HEAD", "/v1/models").status == 405
     slash = http("POST", CHAT + "/", {})
