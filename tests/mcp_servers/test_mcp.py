@@ -49,7 +49,7 @@ def told(run: Run, tools: Any, name: str, arguments: dict[str, Any], **params: A
     replies = [answer(None, (name, json.dumps(arguments))), answer("Done.")]
     with ReplayServer(replies) as server:
         run(server, tools=tools, **params)
-        return sent(server, 1)[-1]["content"]
+        return sent(server, -1)[-1]["content"]  # a picture asks for the model card before
 
 
 def test_the_model_is_told_the_tools_and_calls_them(run: Run, met: MCPServer) -> None:
