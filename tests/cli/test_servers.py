@@ -154,8 +154,7 @@ def test_requests_are_shown_when_asked_for_without_keys(tmp_path: Path) -> None:
         done = run(tmp_path, "ask", "hi", "-v", *options)
         quiet = run(tmp_path, "ask", "hi", *options)
     assert (done.stdout, quiet.stderr) == ("ok\n", "")
-    assert f"* POST {server.url}/v1/chat/completions, " in done.stderr
-    assert f"* POST {server.url}/v1/chat/completions: 200" in done.stderr
+    assert "* POST /v1/chat/completions 200 in " in done.stderr
     assert KEY not in done.stderr
 
 
