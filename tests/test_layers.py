@@ -27,12 +27,12 @@ LAYERS = [
     "_transport",
     "_protocol",
     "types",
-    "errors _version _files",
+    "errors _version _files _folders",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
 # The server shares wire types and errors with the client, and nothing else.
-SERVER_MAY_IMPORT = {"server", "types", "errors", "_version", "_files"}
+SERVER_MAY_IMPORT = {"server", "types", "errors", "_version", "_files", "_folders"}
 
 # Inside the server, from the top.
 SERVER_LAYERS = [

@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 
 import click
 
+from .._folders import data_folder
 from .errors import DEFAULT_ORIGIN, ORIGIN
-from .files import data_folder, read_text
+from .files import read_text
 from .output import warn
 from .settings import config_path, find, server_url, servers
 

@@ -13,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+from .._folders import config_folder
 from ..errors import ValidationError
-from .files import config_folder, read_text, readable_by_others, write_privately
+from .files import read_text, readable_by_others, write_privately
 from .output import warn
 
 __all__ = ["KeyName", "Place", "forget_key", "keys_path", "place_of_key", "store_key", "stored_key"]

@@ -10,8 +10,6 @@ from ..errors import ValidationError
 
 __all__ = [
     "LARGEST",
-    "config_folder",
-    "data_folder",
     "decode_text",
     "read_text",
     "readable_by_others",
@@ -20,20 +18,6 @@ __all__ = [
 
 LARGEST = 16 << 20
 """Bytes read of a text at most; devices and pipes may have no end."""
-
-
-def config_folder() -> Path:
-    """Where this user's settings are; it may not exist yet."""
-    from platformdirs import user_config_path
-
-    return user_config_path("py-tabbyapi", appauthor=False)
-
-
-def data_folder() -> Path:
-    """Where this user's lasting files are; it may not exist yet."""
-    from platformdirs import user_data_path
-
-    return user_data_path("py-tabbyapi", appauthor=False)
 
 
 def read_text(path: Path) -> str:

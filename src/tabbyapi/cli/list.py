@@ -20,8 +20,8 @@ def list(as_json: bool) -> None:
     tabbyapi list
     tabbyapi list --json | jq -r '.[].path'
     """
+    from .._folders import models_folder
     from ..server.model_files.store import stored_models
-    from ..server.paths import models_folder
 
     models = stored_models()
     rows = [{"name": model.name, "size": model.size, "path": str(model.path)} for model in models]

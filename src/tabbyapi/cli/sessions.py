@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, overload
 
 import msgspec
 
+from .._folders import data_folder
 from ..errors import ValidationError
-from .files import data_folder
 
 if TYPE_CHECKING:
     from .._client.aio import AsyncClient

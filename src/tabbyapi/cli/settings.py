@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from .._files import replace_file
+from .._folders import config_folder
 from ..errors import ValidationError
-from .files import config_folder, read_text
+from .files import read_text
 
 __all__ = [
     "SETTINGS",

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from .._files import replace_file
+from .._folders import data_folder
 from .errors import HTTPError
-from .paths import data_folder
 from .settings import Settings
 
 __all__ = ["Access", "Keys", "check_access", "load_keys", "permission"]

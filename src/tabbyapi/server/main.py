@@ -24,6 +24,7 @@ from typing import Any
 import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
+from .._folders import data_folder
 from .app import build_app
 from .auth import Keys, load_keys
 from .engine import EngineError
@@ -32,7 +33,6 @@ from .http.origins import is_loopback
 from .model_files.files import ModelFile, open_model
 from .model_files.gguf import NotAModelError
 from .overrides import PresetError
-from .paths import data_folder
 from .runtime import Runtime
 from .settings import Settings
 

@@ -12,9 +12,9 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import ColorDepth
 
+from ..._folders import data_folder
 from ...errors import TabbyError
 from .. import sessions
-from ..files import data_folder
 from ..params import parameter_names
 from .commands import COMMANDS
 from .session import PATIENCE, ChatSession

@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from ..._files import replace_file
-from ..paths import models_folder
+from ..._folders import models_folder
 from .fetch import DownloadError, Progress, download, exclusive, get, has_sha256, without_keys
 
 __all__ = ["DEFAULT", "DefaultModel", "default_model", "fetch_default"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from ..paths import models_folder
+from ..._folders import models_folder
 from .default_model import DEFAULT, default_model, fetch_default
 from .fetch import DownloadError, Progress, download, exclusive, get, without_keys
 
