@@ -84,6 +84,8 @@ def test_a_call_in_the_text_that_was_cut_off_is_said_to_be(run: Run) -> None:
         "Models write <tool_call> before a call.",
         'Like this:\n```\n<tool_call>{"name": "weather"}</tool_call>\n```',
         '{"city": "Oslo", "weather": "sun"}',
+        '{"name": "Oslo", "arguments": {"weather": "sun"}}',
+        '{"name": "weather", "arguments": {"city": "Oslo", "sky": "sun"}}',
         '<tool_call>{"name": "another", "arguments": {}}</tool_call>',
         "The weather is fine.",
         "",
@@ -103,6 +105,6 @@ def test_text_that_calls_none_of_the_tools_is_an_answer(run: Run, text: str) -> 
 )
 def test_no_text_makes_reading_fail(parts: list[str]) -> None:
     text = "".join(parts)
-    markup.opener_of(text, {"weather"})
+    markup.opener_of(text, {"weather": tabbyapi.tool_of(weather)})
     for call in markup.calls_of(text, {"weather"}):
         assert call.function.name == "weather"

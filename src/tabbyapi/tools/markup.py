@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from ..types import FunctionCall, ToolCall
+from .describe import Tool
 
 __all__ = ["calls_of", "opener_of"]
 
@@ -30,18 +31,33 @@ _NAME_BEFORE = re.compile(r"([A-Za-z0-9_.-]+)\s*(?:\[ARGS\]|<｜tool▁sep｜>)?
 _json = json.JSONDecoder()
 
 
-def opener_of(text: str, names: Collection[str]) -> str | None:
+def opener_of(text: str, tools: Mapping[str, Tool]) -> str | None:
     """The markup with which a text begins to call one of the tools; None if it calls none.
 
-    Markup in a code block is not a call, nor is one that names none of the tools.
+    Markup in a code block is not a call, nor is one that names none of the tools. JSON without
+    markup is a call only if it also gives no argument that the tool does not have: models repeat
+    a call together with its result, and that is an answer.
     """
     found = _OPENER.search(_FENCE.sub("", text))
     if found is not None:
         rest = text.partition(found[0])[2]
-        return found[0] if any(name in rest for name in names) else None
-    if text.lstrip().startswith(("{", "[")) and any(name in names for name, _ in _json_calls(text)):
-        return text.lstrip()[0]
+        return found[0] if any(name in rest for name in tools) else None
+    start = text.lstrip()[:1]
+    if (
+        start
+        and start in "{["
+        and any(_fits(tools.get(name), given) for name, given in _json_calls(text))
+    ):
+        return start
     return None
+
+
+def _fits(tool: Tool | None, arguments: str) -> bool:
+    """True if a tool has all of the arguments by name."""
+    given = _value(arguments)
+    if tool is None or not isinstance(given, dict):
+        return False
+    return tool.more is not None or given.keys() <= tool.parameters.keys()
 
 
 def calls_of(text: str, names: Collection[str]) -> list[ToolCall]:
