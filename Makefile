@@ -64,8 +64,9 @@ clients: $(DEV)   ## the programs of docs/guides/other-clients.md, with the clie
 	$(PIP) -e '.[langchain]' langchain-tests
 	$(BIN)/python -m pytest -m clients -o asyncio_mode=auto tests/other_clients tests/ecosystem
 
-screenshots: $(DEV)  ## the pictures of the guides, of the real program at a terminal
+screenshots: $(DEV)  ## the pictures of the guides, of the real program at a terminal and in a browser
 	$(BIN)/python docs/screenshots.py
+	$(BIN)/python docs/web_screenshots.py
 
 hooks: $(DEV)     ## check each commit before it is made
 	$(PIP) pre-commit

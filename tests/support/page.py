@@ -12,6 +12,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--disable-gpu",
 ]
 """`--no-sandbox`, because tests may run as root in a container."""
 

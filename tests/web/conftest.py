@@ -26,6 +26,7 @@ def browser() -> Iterator[Browser]:
     if path is None:
         pytest.skip("there is no Chromium on this machine: apt-get install chromium")
     sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect.set_options(timeout=15_000)
     with sync_api.sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
 

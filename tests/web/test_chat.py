@@ -66,9 +66,11 @@ def messages(page: Page) -> Locator:
 
 def say(page: Page, text: str, *, wait: bool = True) -> None:
     """Send a message as a person does, and wait for the end of the answer."""
+    before = messages(page).count()
     box(page).fill(text)
     box(page).press("Enter")
     if wait:
+        expect(messages(page).nth(before + 1)).to_be_visible()
         idle(page)
 
 
@@ -111,6 +113,7 @@ def test_a_conversation_with_stop_and_edit_against_the_local_server(
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Message").fill("Tell me something else.")
     dialog.get_by_role("button", name="Send").click()
+    expect(dialog).to_have_count(0)
     expect(messages(page)).to_have_count(2)
     idle(page)
     expect(messages(page).nth(0)).to_contain_text("something else")
@@ -141,6 +144,7 @@ def test_an_answer_can_be_regenerated(page: Page, api: ReplayServer) -> None:
     say(page, "Once")
     before = len(bodies(api.requests))
     act(page, "Regenerate the answer")
+    page.wait_for_timeout(300)
     idle(page)
     expect(messages(page)).to_have_count(2)
     requests = bodies(api.requests)
@@ -180,7 +184,7 @@ def test_a_fork_leaves_the_other_chat_as_it_is(page: Page) -> None:
     address = page.url
     act(page, "New chat from message 2")
     expect(messages(page)).to_have_count(2)
-    assert page.url != address
+    expect(page).not_to_have_url(address)
     say(page, "Another second")
     expect(messages(page)).to_have_count(4)
     page.go_back()
@@ -395,7 +399,7 @@ def test_chats_are_listed_searched_renamed_exported_and_deleted(page: Page) -> N
     dialog.get_by_label("Name").fill("Capitals")
     dialog.get_by_role("button", name="Rename").click()
     expect(nav.get_by_role("link", name="Capitals")).to_be_visible()
-    assert page.url.endswith("/chat/Capitals")
+    expect(page).to_have_url(re.compile("/chat/Capitals$"))
     nav.get_by_role("button", name="Actions for Capitals").click()
     for kind, content in (("Markdown", "### User"), ("JSON", '"role"')):
         with page.expect_download() as download:

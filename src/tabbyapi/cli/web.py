@@ -31,6 +31,7 @@ def web_extra_missing() -> str | None:
     "--port",
     type=click.IntRange(0, 65535),
     default=5050,
+    envvar="TABBY_WEB_PORT",
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )

@@ -188,7 +188,7 @@ def _application(client: AsyncClient, started: Callable[[], None]) -> FastAPI:
     async def _server() -> None:
         show_server(client, status)
 
-    nicegui_app.on_exception(_log_exception)
+    nicegui_app.config.quasar_config["loadingBar"] = {"skipHijack": True}  # it has no name
     ui.run_with(
         application,
         title="TabbyAPI",
@@ -202,7 +202,3 @@ def _application(client: AsyncClient, started: Callable[[], None]) -> FastAPI:
         show_welcome_message=False,
     )
     return application
-
-
-def _log_exception(error: Exception) -> None:
-    logging.getLogger("tabbyapi.web").error("an event failed", exc_info=error)

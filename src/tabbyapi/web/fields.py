@@ -21,6 +21,7 @@ __all__ = ["Field", "fields_of"]
 
 Kind = Literal["number", "integer", "switch", "choice", "text", "list", "numbers", "json"]
 _NONE = type(None)
+_DEFAULT = re.compile(r"[Dd]efault:? \"?([\w.-]{1,8}?)\"?(?: \(\w+\))?\.(?: |$)")
 _GROUP = re.compile(r"\s+# --- (.+)")
 
 
@@ -50,6 +51,12 @@ class Field:
     @property
     def label(self) -> str:
         return self.name.replace("_", " ").capitalize()
+
+    @property
+    def default(self) -> str:
+        """The default, where the documentation names one in a word; otherwise ""."""
+        found = _DEFAULT.search(self.doc)
+        return found[1] if found else ""
 
     def value_of(self, shown: Any) -> Any:
         """The parameter's value from what the field shows; None if it is empty.

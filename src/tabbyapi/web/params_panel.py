@@ -39,7 +39,7 @@ class ParamsPanel:
         self._view = view
         self._elements: dict[str, ui.element] = {}
         self._drawer = ui.right_drawer(value=False, bordered=True, bottom_corner=True)
-        self._drawer.props('width=330 breakpoint=1100 aria-label="Parameters"')
+        self._drawer.props("width=330 breakpoint=1100")
         self._built = False
 
     def toggle(self) -> None:
@@ -160,6 +160,8 @@ def field_element(field: Field, value: Any, changed: Any) -> ui.element:
         "w-full"
     )
     element.props["hint"] = element.props["title"] = field.doc
+    if field.kind not in ("switch", "choice"):
+        element.props["placeholder"] = field.default
     return element  # type: ignore[no-any-return]
 
 

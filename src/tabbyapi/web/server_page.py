@@ -52,7 +52,7 @@ class ServerView:
             with ui.tabs().props('align=left no-caps aria-label="Sections"') as tabs:
                 for name in _TABS:
                     ui.tab(name)
-            with ui.tab_panels(tabs, value=_TABS[0]).classes("w-full"):
+            with ui.tab_panels(tabs, value=_TABS[0], animated=False).classes("w-full"):
                 for name in _TABS:
                     with ui.tab_panel(name):
                         self._sections[name] = ui.element("div").classes("stack")

@@ -39,8 +39,8 @@ class Sidebar:
         self._view = view
         self._library = Library()
         self._items: list[Item] = []
-        self._drawer = ui.left_drawer(bordered=True, bottom_corner=True)
-        self._drawer.props("width=280 breakpoint=900")
+        self._drawer = ui.left_drawer(value=False, bordered=True, bottom_corner=True)
+        self._drawer.props("width=280 breakpoint=900 show-if-above")
         with self._drawer, ui.element("nav").classes("stack").props('aria-label="Conversations"'):
             ui.button("New chat", icon="add", on_click=self._new).classes("accent w-full")
             self._search = ui.input("Search", on_change=self.refresh).classes("w-full")

@@ -38,6 +38,9 @@
     if (!log) return void setTimeout(watch, 50);
     observer.observe(log, { childList: true, subtree: true, characterData: true });
     toEnd();
+    // Quasar gives the drawers' landmarks no names.
+    document.querySelector(".q-drawer--left")?.setAttribute("aria-label", "Chats");
+    document.querySelector(".q-drawer--right")?.setAttribute("aria-label", "Parameters");
   };
   document.addEventListener("DOMContentLoaded", watch);
 
