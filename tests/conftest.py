@@ -17,6 +17,14 @@ settings.register_profile("tabbyapi", deadline=None)
 settings.load_profile("tabbyapi")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_keys_of_this_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Clients on this machine find the keys that `tabbyapi serve` made up: hide the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def smollm() -> Path:
     """The default model, for tests that need meaning; fetched once into the user's cache."""

@@ -22,6 +22,7 @@ from .._transport import fork
 from .._transport.base import Answer, Request, begun, time_left
 from ..errors import RequestError, TabbyError
 from ..types.options import Limits, Retry, Timeout
+from .local_keys import with_local_keys
 from .observe import (
     EventHooks,
     checked_hooks,
@@ -75,6 +76,7 @@ class BaseClient:
             headers=headers,
             timeout=timeout,
             uds=uds,
+            find_keys=with_local_keys,
         )
         self._retry: Retry = as_retry(retry)
         self._limits = as_limits(limits)

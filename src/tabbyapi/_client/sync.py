@@ -49,9 +49,10 @@ class Client(BaseClient):
     Args:
         base_url: the server's root, e.g. "http://localhost:5000"; a trailing `/` or `/v1` is
             fine. Default: TABBY_API_ENDPOINT, then http://localhost:5000.
-        api_key: for ordinary routes. Default: TABBY_API_KEY.
+        api_key: for ordinary routes. Default: TABBY_API_KEY; without either key, for a server
+            on this machine, the keys that `tabbyapi serve` made up.
         admin_key: for admin routes, and for ordinary ones if there is no other. Default:
-            TABBY_ADMIN_KEY.
+            TABBY_ADMIN_KEY, then as for `api_key`.
         bearer_token: sent as `Authorization: Bearer` where none of the others applies.
         timeout: seconds for a whole call, or a `Timeout`. Default: no limit on a healthy call.
         retry: a `RetryPolicy`, a number of retries, or an object of one's own (see `Retry`).

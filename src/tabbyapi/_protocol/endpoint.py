@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from os import PathLike
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,8 @@ __all__ = ["Endpoint", "as_limits", "as_retry", "as_timeout", "normalised_url"]
 
 DEFAULT_URL = "http://localhost:5000"
 
+FindKeys = Callable[[str, str | None, str | None], tuple[str | None, str | None]]
+
 
 class Endpoint:
     """The server's address, the keys and the headers: everything a call needs to be sent.
@@ -32,6 +34,8 @@ class Endpoint:
         timeout: seconds in all, or a `Timeout`.
         uds: path of the Unix socket that the server listens on; `http+unix:///path` as base_url
             says the same.
+        find_keys: given the root and both keys, each None where there is none, returns the keys
+            to use. It is not asked where there is a bearer token.
 
     Attributes:
         url: the server's root, as requests name it.
@@ -51,17 +55,17 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         timeout: Timeout | float | None = None,
         uds: str | PathLike[str] | None = None,
+        find_keys: FindKeys = lambda url, api_key, admin_key: (api_key, admin_key),
     ) -> None:
         given = base_url or os.environ.get("TABBY_API_ENDPOINT") or DEFAULT_URL
         self.uds, given = _unix_socket(given, uds)
         self.url = normalised_url(given)
         self.timeout = as_timeout(timeout, Timeout())
-        self._keys = Keys(
-            # A token given in code is not joined by a key that happens to be in the environment.
-            api_key if api_key or bearer_token else os.environ.get("TABBY_API_KEY"),
-            admin_key if admin_key or bearer_token else os.environ.get("TABBY_ADMIN_KEY"),
-            bearer_token,
-        )
+        if not bearer_token:  # a token is not joined by a key that happens to be somewhere
+            api_key = api_key or os.environ.get("TABBY_API_KEY")
+            admin_key = admin_key or os.environ.get("TABBY_ADMIN_KEY")
+            api_key, admin_key = find_keys(self.url, api_key, admin_key)
+        self._keys = Keys(api_key, admin_key, bearer_token)
         self._common = Headers(
             {
                 "Accept": "*/*",

@@ -15,13 +15,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
-from .._folders import data_folder
 from .errors import DEFAULT_ORIGIN, ORIGIN
-from .files import read_text
 from .output import warn
 from .settings import config_path, find, server_url, servers
 
@@ -76,7 +73,7 @@ class Server:
         """
         from .._client.sync import Client
 
-        return Client(self.url, **self._keys())
+        return Client(self.url, **self.keys())
 
     def async_client(self, **options: Any) -> AsyncClient:
         """An async client of this server; `options` are those of `AsyncClient`.
@@ -86,13 +83,21 @@ class Server:
         """
         from .._client.aio import AsyncClient
 
-        return AsyncClient(self.url, **self._keys(), **options)
+        return AsyncClient(self.url, **self.keys(), **options)
 
-    def _keys(self) -> dict[str, Any]:
-        return {"api_key": self.key("api_key"), "admin_key": self.key("admin_key")}
+    def keys(self) -> dict[str, Any]:
+        """Its keys, None for one that is not known."""
+        from .._client.local_keys import with_local_keys
+        from .._protocol.endpoint import DEFAULT_URL, normalised_url
 
-    def key(self, name: KeyName) -> str | None:
-        """One of its keys, None if there is none.
+        url = normalised_url(self.url or DEFAULT_URL)
+        api_key, admin_key = with_local_keys(
+            url, self._key(url, "api_key"), self._key(url, "admin_key")
+        )
+        return {"api_key": api_key, "admin_key": admin_key}
+
+    def _key(self, url: str, name: KeyName) -> str | None:
+        """A key that was given or set, None if none was.
 
         For a server meant by name, its stored key goes before the environment's, which may be
         that of another server.
@@ -100,13 +105,11 @@ class Server:
         given: str | None = getattr(self, name)
         if given:
             return given
-        from .._protocol.endpoint import DEFAULT_URL, normalised_url
         from .credentials import stored_key
 
-        url = normalised_url(self.url or DEFAULT_URL)
         of_environment = os.environ.get(KEY_VARIABLES[name])
         stored = None if of_environment and self.name is None else stored_key(url, name)
-        return stored or of_environment or _key_made_up_by_serve(url, name)
+        return stored or of_environment
 
 
 def server_options(function: F) -> F:
@@ -197,20 +200,6 @@ def _show_requests() -> None:
     log = logging.getLogger("tabbyapi")
     log.handlers = [Shown()]
     log.setLevel(logging.INFO)
-
-
-def _key_made_up_by_serve(url: str, name: KeyName) -> str | None:
-    """The key that `tabbyapi serve` stored for its owner; for servers on this machine only."""
-    from .._transport.proxy import is_loopback
-
-    if not is_loopback(urlsplit(url).hostname):
-        return None
-    try:
-        keys = json.loads(read_text(data_folder() / "keys.json"))
-        key = keys.get(name)
-    except (OSError, ValueError, RecursionError, AttributeError):
-        return None  # there are none; a broken file is reported by the server
-    return key if isinstance(key, str) else None
 
 
 @contextmanager

@@ -24,10 +24,7 @@ def env(server: Server, show_keys: bool) -> None:
     """
     with server.client() as client:
         values = {"TABBY_API_ENDPOINT": client.base_url}
-    keys = {
-        KEY_VARIABLES["api_key"]: server.key("api_key"),
-        KEY_VARIABLES["admin_key"]: server.key("admin_key"),
-    }
+    keys = {KEY_VARIABLES[name]: key for name, key in server.keys().items()}
     for name, key in keys.items():
         if key:
             values[name] = key if show_keys else "********"
