@@ -263,7 +263,7 @@ class Core:
             )
 
     def _params(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {**self._settings.params, **params}
+        return self._settings.request_params(params)
 
     def _new(self, content: Any) -> Pending:
         """Begin the request of `send` and `stream`."""

@@ -37,6 +37,7 @@ class _File(msgspec.Struct, kw_only=True):
     on_overflow: str = "truncate"
     keep_partial: bool = True
     summary_prompt: str
+    session_id: str | None = None
     params: dict[str, Any] = {}
     left_out: list[str] = []
     context_size: int | None = None
@@ -65,6 +66,7 @@ def save(path: Path, settings: Settings, state: State) -> None:
         on_overflow=settings.on_overflow,
         keep_partial=settings.keep_partial,
         summary_prompt=settings.summary_prompt,
+        session_id=settings.session_id,
         params=params,
         left_out=sorted({*settings.left_out, *left_out}),
         context_size=state.context if state.fixed else None,
@@ -89,7 +91,8 @@ def load(path: Path, changes: Mapping[str, Any]) -> tuple[Settings, State]:
         OSError: it cannot be read.
     """
     file, state = _read(path)
-    own = {name: getattr(file, name) for name in ("on_overflow", "keep_partial", "summary_prompt")}
+    names = ("on_overflow", "keep_partial", "summary_prompt", "session_id")
+    own = {name: getattr(file, name) for name in names}
     own |= {name: value for name, value in changes.items() if name in own}
     size = changes.get("context_size")
     if size is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
+from uuid import uuid4
 
 import msgspec
 
@@ -46,6 +47,10 @@ class ConversationOptions(RunParams, total=False):
     """
     summary_prompt: str | None
     """The prompt that asks for a summary. Default: `tabbyapi.conversation.SUMMARY_PROMPT`."""
+    session_id: str | None
+    """Sent as the header `x-session-id`: where several servers share the work, all turns reach
+    the one that has the conversation's prompt cache. Default: a random id; None sends none.
+    """
 
 
 class Settings(msgspec.Struct, kw_only=True):
@@ -54,6 +59,7 @@ class Settings(msgspec.Struct, kw_only=True):
     on_overflow: Overflow = "truncate"
     keep_partial: bool = True
     summary_prompt: str = SUMMARY_PROMPT
+    session_id: str | None = msgspec.field(default_factory=lambda: uuid4().hex)
     params: dict[str, Any] = {}
     left_out: list[str] = []
 
@@ -63,6 +69,19 @@ class Settings(msgspec.Struct, kw_only=True):
                 f"on_overflow is {self.on_overflow!r}, but must be one of {', '.join(_POLICIES)}",
                 field="on_overflow",
             )
+        if not isinstance(self.session_id, str | None):
+            raise ValidationError(
+                f"session_id must be a string or None, not {type(self.session_id).__name__}",
+                field="session_id",
+            )
+
+    def request_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a request: the conversation's, then `params`, and its session."""
+        merged = {**self.params, **params}
+        headers = merged.get("extra_headers") or {}
+        if self.session_id and isinstance(headers, Mapping):
+            merged["extra_headers"] = {"x-session-id": self.session_id, **headers}
+        return merged
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Settings:
@@ -76,7 +95,9 @@ class Settings(msgspec.Struct, kw_only=True):
             for name in ("on_overflow", "keep_partial", "summary_prompt")
             if options.get(name) is not None
         }
-        apart = {*own, "on_overflow", "keep_partial", "summary_prompt", *_STATE}
+        if "session_id" in options:
+            own["session_id"] = options["session_id"]
+        apart = {"session_id", "on_overflow", "keep_partial", "summary_prompt", *_STATE}
         return cls(**own, params={k: v for k, v in options.items() if k not in apart})
 
 
