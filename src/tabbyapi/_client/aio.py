@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Unpack, overload
 
+from .._protocol import observing
 from .._protocol.call import Call, StreamCall
 from .._transport.base import (
     Answer,
@@ -93,6 +94,14 @@ class AsyncClient(BaseClient):
         Raises:
             TabbyError: see `tabbyapi.errors`.
         """
+        if observing.observer is None or (operation := self._observed(call)) is None:
+            return await self._send(call, seen)
+        with operation:
+            result = await self._send(operation.call(call), seen)
+        operation.end(result)
+        return result
+
+    async def _send(self, call: Call[T], seen: list[tuple[Answer, float]] | None) -> T:
         call = await self._asked(call)
         request = self._request_of(call)
         attempt = 1
@@ -139,6 +148,12 @@ class AsyncClient(BaseClient):
         request = self._request_of(call)
 
         async def connect() -> tuple[AsyncByteStream | None, R | None]:
+            if observing.observer is not None and (operation := self._observed(call)) is not None:
+                with operation:
+                    asked = await self._asked(operation.call(call))
+                    found = await self._connect(asked, self._request_of(asked), stream, seen)
+                stream._observe(operation)
+                return found
             if call.question is None:
                 return await self._connect(call, begun(request), stream, seen)
             asked = await self._asked(call)

@@ -14,6 +14,7 @@ from os import PathLike
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
+from .._protocol import observing
 from .._protocol.call import Call, StreamCall
 from .._protocol.endpoint import Endpoint, as_limits, as_retry
 from .._protocol.responses import decode_answer, error_of_answer
@@ -148,6 +149,11 @@ class BaseClient:
         """The loaded model's card, if it was asked for a short while ago."""
         asked = self._card
         return asked[1] if asked is not None and monotonic() - asked[0] < _CARD_LASTS else None
+
+    def _observed(self, call: Call[Any]) -> observing.Operation | None:
+        """What observes a call, if there is something."""
+        observer = observing.observer
+        return None if observer is None else observer.begin(call, self._endpoint.url)
 
     def _request_of(self, call: Call[Any]) -> Request:
         if self._closed or self._origin._closed:

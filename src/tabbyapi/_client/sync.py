@@ -8,6 +8,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
+from .._protocol import observing
 from .._protocol.call import Call, StreamCall
 from .._streaming.sync import Stream
 from .._transport.base import Answer, Transport, is_event_stream, read_body
@@ -110,6 +111,14 @@ class Client(BaseClient):
         Raises:
             TabbyError: see `tabbyapi.errors`.
         """
+        if observing.observer is None or (operation := self._observed(call)) is None:
+            return self._send(call, seen)
+        with operation:
+            result = self._send(operation.call(call), seen)
+        operation.end(result)
+        return result
+
+    def _send(self, call: Call[T], seen: list[tuple[Answer, float]] | None) -> T:
         call = self._asked(call)
         request = self._request_of(call)
         attempt = 1
@@ -153,6 +162,16 @@ class Client(BaseClient):
         Raises:
             TabbyError: see `tabbyapi.errors`.
         """
+        if observing.observer is None or (operation := self._observed(call)) is None:
+            return self._open_stream(call, seen)
+        with operation:
+            stream = self._open_stream(operation.call(call), seen)
+        stream._observe(operation)
+        return stream
+
+    def _open_stream(
+        self, call: StreamCall[C, R], seen: list[tuple[Answer, float]] | None
+    ) -> Stream[C, R]:
         call = self._asked(call)
         request = self._request_of(call)
         attempt = 1

@@ -22,6 +22,7 @@ __all__ = ["AsyncStream"]
 
 C = TypeVar("C")
 R = TypeVar("R")
+E = TypeVar("E", bound=BaseException)
 
 
 class AsyncStream(BaseStream[C, R]):
@@ -80,28 +81,23 @@ class AsyncStream(BaseStream[C, R]):
                 return chunk
         decoder, source = self._decoder, self._source
         if source is None:
-            self._ended = True
+            await self._end()
             raise StopAsyncIteration
         while True:
             if decoder.error is not None:
-                await self._end(good=False)
-                raise self._failure(decoder.error)
+                raise await self._fail(self._failure(decoder.error))
             if decoder.done:
-                await self._end(good=True)
+                await self._end()
                 raise StopAsyncIteration
             try:
                 data = await source.read()
             except RequestError as error:
-                failure = self._timed_out() or self._broken(error)
-                await self._end(good=False)
-                raise failure from None
-            except asyncio.CancelledError:
-                await self._end(good=False)
+                raise await self._fail(self._timed_out() or self._broken(error)) from None
+            except asyncio.CancelledError as error:
+                await self._fail(error)
                 raise
             if not data and self._expired:
-                failure = self._timed_out() or self._closed_error()
-                await self._end(good=False)
-                raise failure
+                raise await self._fail(self._timed_out() or self._closed_error())
             if not data and self._closed:
                 raise self._closed_error()
             chunks = decoder.feed(data) if data else decoder.finish()
@@ -152,6 +148,7 @@ class AsyncStream(BaseStream[C, R]):
             if self._timer is not None:
                 self._timer.cancel()
             source.close()
+            self._report()
 
     def _watch(self) -> None:
         """One timer for the whole stream, looked at when it fires: a chunk costs it nothing."""
@@ -182,10 +179,14 @@ class AsyncStream(BaseStream[C, R]):
         total = self._expired == "total"
         return self._silence((self._total if total else self._idle) or 0.0, total=total)
 
-    async def _end(self, *, good: bool) -> None:
+    async def _fail(self, error: E) -> E:
+        await self._end(error)
+        return error
+
+    async def _end(self, error: BaseException | None = None) -> None:
         self._ended = True
-        self._report()
-        await self._release(good=good)
+        self._report(error)
+        await self._release(good=error is None)
 
     async def _release(self, *, good: bool) -> None:
         if self._timer is not None:

@@ -10,6 +10,7 @@ from operator import length_hint
 from typing import Generic, TypeVar
 
 from .._protocol.call import StreamCall
+from .._protocol.observing import Operation
 from .._protocol.stream import StreamDecoder
 from .._transport import fork
 from .._transport.base import Request
@@ -52,12 +53,22 @@ class BaseStream(Generic[C, R]):
         self._ended = False  # nothing more will come
         self._pid = fork.pid
         self._on_end: Callable[[object], None] | None = None  # called once, with the response
+        self._operation: Operation | None = None
 
-    def _report(self) -> None:
-        """Tell that the stream is over, well or not."""
+    def _report(self, error: BaseException | None = None) -> None:
+        """Tell, once, that the stream is over, well or not."""
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self._assembled())
+        operation, self._operation = self._operation, None
+        if operation is not None:
+            operation.end(self._assembled(), error)
+
+    def _observe(self, operation: Operation) -> None:
+        """Tell an operation of the first chunk, and of the end."""
+        self._operation = operation
+        if self._whole is not None:
+            operation.chunk()
 
     @property
     def response(self) -> R:
@@ -102,6 +113,8 @@ class BaseStream(Generic[C, R]):
             delivered.clear()
         self._chunks = chunks
         self._batch = iter(chunks)
+        if self._operation is not None:
+            self._operation.chunk()
 
     def _plain(self, response: R) -> None:
         """The one chunk of a server that answered without streaming."""

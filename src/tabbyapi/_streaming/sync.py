@@ -15,13 +15,14 @@ from typing import Self, TypeVar
 from .._protocol.call import StreamCall
 from .._transport import fork
 from .._transport.base import ByteStream, Request
-from ..errors import RequestError, RequestTimeout, StreamTimeout
+from ..errors import RequestError, RequestTimeout, StreamError, StreamTimeout
 from .base import BaseStream
 
 __all__ = ["Stream"]
 
 C = TypeVar("C")
 R = TypeVar("R")
+E = TypeVar("E", bound=StreamError)
 
 
 class Stream(BaseStream[C, R]):
@@ -111,15 +112,14 @@ class Stream(BaseStream[C, R]):
             raise self._closed_error()
         decoder, source = self._decoder, self._source
         if source is None:
-            self._ended = True
+            self._end()
             return False
         wait = self._idle if self._deadline is None else self._allowed(self._idle)
         while True:
             if decoder.error is not None:
-                self._end(good=False)
-                raise self._failure(decoder.error)
+                raise self._fail(self._failure(decoder.error))
             if decoder.done:
-                self._end(good=True)
+                self._end()
                 return False
             pings = decoder.pings
             try:
@@ -127,9 +127,7 @@ class Stream(BaseStream[C, R]):
             except RequestTimeout:
                 raise self._timed_out() from None
             except RequestError as error:
-                failure = self._broken(error)
-                self._end(good=False)
-                raise failure from None
+                raise self._fail(self._broken(error)) from None
             chunks = decoder.feed(data) if data else decoder.finish()
             if chunks:
                 self._next_batch(chunks)
@@ -153,14 +151,18 @@ class Stream(BaseStream[C, R]):
 
     def _timed_out(self) -> StreamTimeout:
         total = self._deadline is not None and time.monotonic() >= self._deadline
-        self._end(good=False)
-        return self._silence((self._total if total else self._idle) or 0.0, total=total)
+        limit = (self._total if total else self._idle) or 0.0
+        return self._fail(self._silence(limit, total=total))
 
-    def _end(self, *, good: bool) -> None:
+    def _fail(self, error: E) -> E:
+        self._end(error)
+        return error
+
+    def _end(self, error: StreamError | None = None) -> None:
         self._ended = True
-        self._report()
+        self._report(error)
         if self._source is not None:
-            if good:
+            if error is None:
                 self._source.finish()
             else:
                 self._source.close()

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from .._protocol import observing
 from ..types import ToolCall
 from .describe import Tool
 from .values import Content, content_of, valid_text
@@ -53,6 +54,11 @@ class PendingCall:
 
     def invoke(self) -> Any:
         """Call the function. Returns what it returns, which may be an awaitable."""
+        if observing.observer is not None:
+            return observing.observer.invoke(self, self._call_function)
+        return self._call_function()
+
+    def _call_function(self) -> Any:
         by_name = dict(self.arguments)
         positional = []
         for name, parameter in self.tool.parameters.items():
