@@ -138,25 +138,24 @@ def _single_lines(data: bytes) -> tuple[list[bytes], bytes, int] | None:
     end = data.rfind(b"\r\n\r\n")
     if end < 0 or not data.startswith(b"data: "):
         return None
-    whole, rest = data[:end], data[end + 4 :]
+    payloads, rest = data[6:end].split(b"\r\n\r\ndata: "), data[end + 4 :]
     comments = 0
-    if b"\r\n\r\n:" in whole:
-        first, *after = whole.split(b"\r\n\r\n:")
-        comments = len(after)
-        runs = [first]
-        for piece in after:
-            comment, _, events = piece.partition(b"\r\n\r\n")
-            if b"\r" in comment or b"\n" in comment:
-                return None
-            if events:
-                runs.append(events)
-        whole = b"\r\n\r\n".join(runs)
-    payloads = whole[6:].split(b"\r\n\r\ndata: ")
-    # One search is cheaper than one for each. The rest, too, may hold an event, in other line ends.
-    joined = b"".join([*payloads, rest])
-    if b"\n" in joined or b"\r" in joined:
-        return None
+    if not _one_line(payloads, rest):
+        for i, payload in enumerate(payloads):
+            if b"\n" in payload:  # comments stand behind the event before them
+                payloads[i], *after = payload.split(b"\r\n\r\n:")
+                comments += len(after)
+                if not _one_line(after):
+                    return None
+        if not _one_line(payloads, rest):
+            return None
     return payloads, rest, comments
+
+
+def _one_line(pieces: list[bytes], rest: bytes = b"") -> bool:
+    """True if there is no line end: not in the rest either, which may hold an event."""
+    joined = b"".join([*pieces, rest])  # one search is cheaper than one for each
+    return b"\n" not in joined and b"\r" not in joined
 
 
 def _joined(data: bytes, line: bytes) -> bytes:

@@ -47,7 +47,8 @@ class _Choice(Ending):
             if self.logprobs is None:
                 self.logprobs = []
             self.logprobs += choice.logprobs.content
-        self.ended(choice)
+        if choice.finish_reason is not None or choice.eos_reason is not None:
+            self.ended(choice)
 
     def _add_call(self, piece: ToolCall) -> None:
         """Take in a whole call, as TabbyAPI sends it, or a piece of one.

@@ -35,7 +35,8 @@ class _Choice(Ending):
         if choice.text:
             self.text.append(choice.text)
             self.length += len(choice.text)
-        self.ended(choice)
+        if choice.finish_reason is not None or choice.eos_reason is not None:
+            self.ended(choice)
 
     def response(self, index: int) -> CompletionChoice:
         return CompletionChoice(
