@@ -103,10 +103,13 @@ def test_a_phone_is_wide_enough(browser: Browser, address: str) -> None:
 
 
 def test_twenty_tabs_stream_at_once_and_do_not_mix(context: BrowserContext, address: str) -> None:
-    tabs = [opened(context, address) for _ in range(20)]
+    tabs = [context.new_page() for _ in range(20)]
+    for tab in tabs:
+        tab.goto(address, wait_until="commit")
     for i, tab in enumerate(tabs):
+        expect(box(tab)).to_be_visible()
         say(tab, f"count {20 + i}", wait=False)
     for i, tab in enumerate(tabs):
         expect(messages(tab).nth(1).locator(".body")).to_have_text(
-            " ".join(map(str, range(1, 21 + i))), timeout=20_000
+            " ".join(map(str, range(1, 21 + i))), timeout=30_000
         )

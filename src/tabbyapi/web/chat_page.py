@@ -78,7 +78,7 @@ class ChatView:
         self._status.listeners.add(self._show_status)
         self._client.on_delete(self._leave)
         self._show_status()
-        self._chats.spawn(self._status.refresh())
+        self._chats.spawn(self._status.refresh(max_age=5.0))
 
     def _build_composer(self) -> None:
         self._attached = SafeHtml().classes("attached")

@@ -70,7 +70,7 @@ class Field:
         if self.kind == "integer":
             value = int(shown) if float(shown).is_integer() else shown
         elif self.kind == "list":
-            value = [line for line in str(shown).splitlines() if line.strip()]
+            value = [_unescaped(line) for line in str(shown).splitlines() if line.strip()]
         elif self.kind == "numbers":
             value = [_number(word) for word in re.split(r"[\s,]+", str(shown)) if word]
         elif self.kind == "json":
@@ -86,10 +86,27 @@ class Field:
             return value
         if self.kind in ("list", "numbers"):
             items = value if isinstance(value, list | tuple) else [value]
-            return "\n".join(item if isinstance(item, str) else json.dumps(item) for item in items)
+            return "\n".join(_escaped(item) for item in items)
         if self.kind == "json":
             return json.dumps(value, indent=2, ensure_ascii=False)
         return str(value)
+
+
+_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r", "\\t": "\t"}
+
+
+def _escaped(item: Any) -> str:
+    """An item of a list in one line: a line end is written as \\n."""
+    if not isinstance(item, str):
+        return json.dumps(item)
+    text = item
+    for written, char in _ESCAPES.items():
+        text = text.replace(char, written)
+    return text
+
+
+def _unescaped(line: str) -> str:
+    return re.sub(r"\\[\\nrt]", lambda found: _ESCAPES[found[0]], line)
 
 
 def _number(word: str) -> Any:

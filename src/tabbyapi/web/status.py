@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class ServerStatus:
         self.is_admin = False
         self.listeners: set[Callable[[], None]] = set()
         self._looking = asyncio.Lock()
+        self._asked_at = float("-inf")
 
     @property
     def model_name(self) -> str:
@@ -59,13 +61,19 @@ class ServerStatus:
         parameters = self.model.parameters if self.model else None
         return bool(parameters and parameters.use_vision)
 
-    async def refresh(self) -> None:
-        """Ask the server, and tell the listeners."""
+    async def refresh(self, max_age: float = 0.0) -> None:
+        """Ask the server, and tell the listeners.
+
+        Args:
+            max_age: do not ask if that was done within so many seconds.
+        """
         async with self._looking:
-            try:
-                await self._ask()
-            except TabbyError as error:
-                self.problem = sentence(error, self.url)
+            if time.monotonic() - self._asked_at > max_age:
+                try:
+                    await self._ask()
+                except TabbyError as error:
+                    self.problem = sentence(error, self.url)
+                self._asked_at = time.monotonic()
         for listener in list(self.listeners):
             listener()
 
