@@ -104,6 +104,19 @@ def test_an_endless_head_is_cut_off(strict: Raw) -> None:
         assert answer_of(sock) == (431, "The request's head is larger than 65536 bytes.")
 
 
+def test_a_head_that_is_too_large_is_refused_even_if_it_comes_at_once(strict: Raw) -> None:
+    for long in (b"X-Long: " + b"x" * 120_000, b"\r\n".join([b"X-Y: " + b"x" * 115] * 999)):
+        with closing(connect(strict)) as sock:
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n" + long + b"\r\n\r\n")
+            assert answer_of(sock) == (431, "The request's head is larger than 65536 bytes.")
+    with closing(connect(strict)) as sock:
+        sock.sendall(b"GET /health?" + b"x" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer_of(sock)[0] == 431
+    with closing(connect(strict)) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 60_000 + b"\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("sent", [b"", BODY[:10]])
 def test_a_body_that_does_not_come_is_not_waited_for(strict: Raw, sent: bytes) -> None:
     with closing(connect(strict)) as sock:
@@ -156,7 +169,7 @@ def test_connections_beyond_the_limit_are_told_to_come_back(strict: Raw) -> None
     assert is_served(strict)
 
 
-def test_far_more_connections_are_dropped_and_the_server_lives_on(strict: Raw) -> None:
+def test_far_more_connections_wait_or_are_refused_and_the_server_lives_on(strict: Raw) -> None:
     with ExitStack() as stack:
         for _ in range(5 * MOST):
             try:

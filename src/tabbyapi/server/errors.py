@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 
 __all__ = [
     "JSON",
+    "STOPPING",
     "ClientGone",
     "HTTPError",
     "busy",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 JSON = "application/json"
+STOPPING = "The server is being stopped."
 _RETRY_AFTER = "2"  # seconds
 _KINDS = {
     401: ("authentication_error", "invalid_api_key"),

@@ -16,9 +16,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -29,6 +28,7 @@ from .app import build_app
 from .auth import Keys, load_keys
 from .engine import EngineError
 from .http.connection import protocol
+from .http.listener import Server, connections_possible
 from .http.origins import is_loopback
 from .model_files.files import ModelFile, open_model
 from .model_files.gguf import NotAModelError
@@ -42,8 +42,6 @@ Stop = Callable[[], None]
 """Stops the server; may be called from any thread."""
 
 _PATHS = {f.name for f in fields(Settings) if "Path" in str(f.type)}
-
-_GRACE_SECONDS = 2  # for requests in flight when the server is stopped
 
 
 class ServeError(Exception):
@@ -99,33 +97,16 @@ def serve(
 
     # uvloop's, where it is installed.
     with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        runner.run(_run(settings, keys, listener, started))
+        runner.run(_run(settings, keys, listener, started, say))
     say("Stopped.")
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's server, telling when it answers."""
-
-    def __init__(self, config: uvicorn.Config, started: Callable[[Stop], None]) -> None:
-        super().__init__(config)
-        self._tell = started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._tell(self.stop)
-
-    def stop(self) -> None:
-        self.should_exit = True
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # Not noted down as uvicorn does: it would raise the signal again in the end, and
-        # interrupt the unloading of the model.
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
-
-
 async def _run(
-    settings: Settings, keys: Keys, listener: socket.socket, started: Callable[[Stop], None]
+    settings: Settings,
+    keys: Keys,
+    listener: socket.socket,
+    started: Callable[[Stop], None],
+    say: Callable[[str], None],
 ) -> None:
     app = build_app(settings, keys)
     runtime: Runtime = app.state.runtime
@@ -140,18 +121,25 @@ async def _run(
         await runtime.close()
         listener.close()
         return
+    most = connections_possible(settings.max_connections, settings.slots)
+    if most < settings.max_connections:
+        say(
+            f"Warning: this process may open few files (ulimit -n), so at most {most} connections "
+            f"are served at a time instead of {settings.max_connections}."
+        )
     config = uvicorn.Config(
         app,
-        http=protocol(settings),
+        http=protocol(replace(settings, max_connections=most)),
         ws="none",
         lifespan="off",  # the model is loaded above, where a failure can be told plainly
         access_log=False,
         log_level=settings.log_level,
         timeout_keep_alive=5,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=1,  # for closing; requests have ended by then
     )
+    server = Server(config, listener, most=most, on_started=lambda: started(server.stop))
     try:
-        await _Server(config, started).serve(sockets=[listener])
+        await server.serve()
     finally:
         await runtime.close()
 

@@ -29,6 +29,7 @@ OUTGOING = "tabbyapi.outgoing"
 _MOST_HEAD_BYTES = 64 * 1024
 _MOST_HEADERS = 1000  # with those that may follow a body
 _MOST_AHEAD = 32  # requests that are sent before the answer to the first
+_REFUSED_SECONDS = 2.0  # for the request of a connection beyond the limit
 _UPGRADING = (b"upgrade", b"http2-settings")
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # seconds, seconds, tries
 
@@ -79,14 +80,13 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        most = self._settings.max_connections
-        if len(self.connections) > 2 * most:
-            transport.abort()  # not even a refusal is free
-            return
-        if len(self.connections) > most:
-            self.app = _too_many
         _watch_peer(transport.get_extra_info("socket"), self._settings.stall_timeout)
-        self._expect_head()
+        if len(self.connections) > self._settings.max_connections:
+            # After its request has come: a client that still writes would see a reset instead.
+            self.app = _too_many
+            self._refuse_in(_REFUSED_SECONDS, _busy())
+        else:
+            self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         _cancel(self._head_timer)
@@ -111,9 +111,14 @@ class _Protocol(HttpToolsProtocol):
             self.transport.abort()
             return
         if self._in_head and self._head_bytes > _MOST_HEAD_BYTES:
-            self._refuse(431, f"The request's head is larger than {_MOST_HEAD_BYTES} bytes.")
+            self._refuse_head()
 
     def on_headers_complete(self) -> None:
+        # Exactly: what was received may hold the end of another request, and a body.
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > _MOST_HEAD_BYTES:
+            self._refuse_head()
+            raise ConnectionAbortedError  # ends the parsing of what else has been received
         self._in_head = False
         self._unwanted_bytes = 0
         _cancel(self._head_timer)
@@ -122,7 +127,7 @@ class _Protocol(HttpToolsProtocol):
         if len(self.pipeline) > _MOST_AHEAD:
             self._tell_it_is_lost()
             self.transport.abort()
-            raise ConnectionAbortedError  # ends the parsing of what else has been received
+            raise ConnectionAbortedError
 
     def _should_upgrade(self) -> bool:
         """Whether `handle_websocket_upgrade` is to deal with the request, and nothing else."""
@@ -175,17 +180,22 @@ class _Protocol(HttpToolsProtocol):
     def _expect_head(self) -> None:
         seconds = self._settings.head_timeout
         message = f"The request's head did not arrive within {seconds:g} s."
-        self._head_timer = self.loop.call_later(seconds, self._refuse, 408, message)
+        self._refuse_in(seconds, _hang_up(408, message))
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse_in(self, seconds: float, refused: HTTPError) -> None:
+        self._head_timer = self.loop.call_later(seconds, self._refuse, refused)
+
+    def _refuse_head(self) -> None:
+        self._refuse(_hang_up(431, f"The request's head is larger than {_MOST_HEAD_BYTES} bytes."))
+
+    def _refuse(self, refused: HTTPError) -> None:
         """Answer in place of the application, which has not seen the request, and hang up."""
         if self.transport.is_closing():
             return
         if self.cycle is None or self.cycle.response_complete:
-            refused = HTTPError(status, detail, headers={"connection": "close"})
             answer = refused.answer(parity=self._settings.parity)
             head = [b"%b: %b\r\n" % header for header in answer.raw_headers]
-            first = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+            first = f"HTTP/1.1 {refused.status} {HTTPStatus(refused.status).phrase}\r\n".encode()
             self.transport.write(b"".join([first, *head, b"\r\n", bytes(answer.body)]))
         self.transport.close()
 
@@ -204,6 +214,13 @@ def _watch_peer(sock: socket.socket, stall: float) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def _hang_up(status: int, detail: str) -> HTTPError:
+    return HTTPError(status, detail, headers={"connection": "close"})
+
+
+def _busy() -> HTTPError:
+    return busy("too many connections are open", {"connection": "close"})
+
+
 async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
-    refused = busy("too many connections are open", {"connection": "close"})
-    await refused.answer(parity=True)(scope, receive, send)
+    await _busy().answer(parity=True)(scope, receive, send)

@@ -6,6 +6,7 @@ one (503), then the body's fields (422), and only then the handler is called.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ..auth import Access, Keys, check_access
-from ..errors import ClientGone, HTTPError
+from ..errors import STOPPING, ClientGone, HTTPError
 from ..settings import Settings
 from ..workers.turns import CALLER, Caller
 from .bodies import MISSING, Bodies, located, read_json
@@ -194,6 +195,9 @@ def _answering(endpoint: Endpoint, context: Context) -> Callable[[Request], Awai
             return HTTPError(400, detail).answer(parity=parity)
         except (ClientGone, ClientDisconnect):
             return Response(status_code=499)  # the client has left, so no one reads it
+        except asyncio.CancelledError:
+            stopped = HTTPError(503, STOPPING, headers={"connection": "close"})
+            return stopped.answer(parity=parity)
 
     return answer
 

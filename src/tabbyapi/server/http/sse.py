@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
-from ..errors import ClientGone
+from ..errors import STOPPING, ClientGone, error_event
 from .connection import OUTGOING, Outgoing
 
 __all__ = ["DONE", "AnyOutgoing", "EventStream", "ping", "pings", "unless_gone"]
@@ -69,7 +69,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     def leave(watched: asyncio.Task[None]) -> None:
         nonlocal left
-        # It may be called in the moment after the work: then nobody is to be cancelled.
+        # It may be called in the moment after the work: then there is nothing to cancel.
         if not over and not watched.cancelled():
             left = True
             worker.cancel()
@@ -79,7 +79,7 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     try:
         return await work
     except asyncio.CancelledError:
-        # Ours, unless somebody else has cancelled the request as well.
+        # Ours, unless the request was cancelled from outside as well.
         if left and worker.uncancel() == 0:
             raise ClientGone from None
         raise
@@ -124,8 +124,9 @@ AnyOutgoing = Outgoing | SlowOutgoing
 class EventStream:
     """An ASGI answer that `produce` writes; it returns what goes out with the end.
 
-    It is cancelled when the client leaves; `on_close` is called at the end in any case. Clients of
-    HTTP/1.0, which know no chunks, get the whole stream at its end.
+    `produce` is cancelled when the client leaves, and when the server is stopped: then the stream
+    ends with an error event. `on_close` is called at the end in any case. Clients of HTTP/1.0,
+    which know no chunks, get the whole stream at its end.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class EventStream:
         headers = list(_HEADERS)
         if scope["http_version"] == "1.0":
             whole = SlowOutgoing(None)
-            last = await unless_gone(receive, self._produce(whole))
+            last = await self._produced(receive, whole)
             body = b"".join([*whole.pending, last])
             headers.append((b"content-length", b"%d" % len(body)))
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -159,10 +160,16 @@ class EventStream:
             headers.append((b"connection", b"keep-alive"))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         outgoing = (scope.get("extensions") or {}).get(OUTGOING) or SlowOutgoing(send)
-        last = await unless_gone(receive, self._produce(outgoing))
+        last = await self._produced(receive, outgoing)
         if isinstance(outgoing, SlowOutgoing):
             await outgoing.drain()
         await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _produced(self, receive: Receive, outgoing: AnyOutgoing) -> bytes:
+        try:
+            return await unless_gone(receive, self._produce(outgoing))
+        except asyncio.CancelledError:
+            return error_event(STOPPING, parity=False)
 
 
 def _closes(scope: Scope) -> bool:
