@@ -25,11 +25,11 @@ with tabbyapi.Client() as client:
                 system("You are a helpful assistant that can analyze images."),
                 user("What's in this image? Describe it in detail.", picture),
             ],
-            max_tokens=200,
+            max_tokens=80,
             temperature=0.7,
         )
-    except tabbyapi.InvalidRequestError as error:
-        print(f"The server cannot look at images: {error.message}")
+    except (tabbyapi.ValidationError, tabbyapi.InvalidRequestError) as error:
+        print(f"The server cannot look at images: {error}")
     else:
         print("Assistant's response:")
         print(reply.text)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -54,41 +56,100 @@ def programs(paths: list[Path]) -> list[object]:
     return [pytest.param(path, id=name_of(path)) for path in paths]
 
 
-@pytest.fixture(scope="module")
-def docs_server(
-    smollm: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LocalServer]:
-    """A server with the default model, and a tiny one for embeddings.
+# Programs that look after a server, or whose answers need no meaning: the tiny model is faster.
+TINY = {
+    "docs/guides/services.md",
+    "docs/guides/reliability.md",
+    *(
+        f"examples/{name}.py"
+        for name in (
+            "auth",
+            "download",
+            "embeddings",
+            "error_handling",
+            "health",
+            "image",
+            "load_embedding",
+            "lora",
+            "models",
+            "sampling",
+            "templates",
+            "tokens",
+        )
+    ),
+}
+ARGUMENTS = {"examples/download.py": ["owner/model"], "examples/templates.py": ["plain"]}
 
-    What a program leaves open is fixed: answers are bounded, and the same each time.
-    """
+
+@pytest.fixture(scope="module")
+def presets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a program leaves open: answers are bounded, and the same each time."""
+    folder = tmp_path_factory.mktemp("presets")
+    (folder / "fixed.yml").write_text(
+        "max_tokens: {override: 120}\ntemperature: {override: 0}\n", encoding="utf-8"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def smollm_server(smollm: Path, tiny_model: Path, presets: Path) -> Iterator[LocalServer]:
+    """A server with the default model, and a tiny one for embeddings."""
     from tabbyapi import LocalServer
 
-    presets = tmp_path_factory.mktemp("presets")
-    (presets / "fixed.yml").write_text(
-        "max_tokens: {override: 300}\ntemperature: {override: 0}\n", encoding="utf-8"
-    )
-    embeddings = {"embeddings_dir": tiny_model.parent, "embeddings": tiny_model.stem}
-    with LocalServer(smollm, presets_dir=presets, preset="fixed", **embeddings) as server:
+    with LocalServer(
+        smollm,
+        presets_dir=presets,
+        preset="fixed",
+        embeddings_dir=tiny_model.parent,
+        embeddings=tiny_model.stem,
+    ) as server:
         yield server
 
 
-@pytest.fixture
-def environment(docs_server: LocalServer, tmp_path: Path) -> dict[str, str]:
-    """Variables that lead a program to the local server."""
+@pytest.fixture(scope="module")
+def tiny_server(tiny_model: Path, presets: Path, tmp_path_factory: Any) -> Iterator[LocalServer]:
+    """A server with the tiny model and something of everything that a server may have."""
+    from support.hub import Hub
+    from support.tiny_lora import write_lora
+    from tabbyapi import LocalServer
+
+    templates, loras = tmp_path_factory.mktemp("templates"), tmp_path_factory.mktemp("loras")
+    (templates / "plain.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
+    write_lora(loras / "pirate.gguf")
+    models = tmp_path_factory.mktemp("models") / tiny_model.name
+    shutil.copy(tiny_model, models)
+    with (
+        Hub({"owner/model": {"model.gguf": tiny_model.read_bytes()}}) as hub,
+        LocalServer(
+            models,
+            presets_dir=presets,
+            preset="fixed",
+            templates_dir=templates,
+            loras_dir=loras,
+            embeddings=tiny_model.stem,
+            hub_url=hub.url,
+        ) as server,
+    ):
+        yield server
+
+
+def environment(path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Variables that lead a program to its server."""
+    name = "tiny_server" if name_of(path) in TINY else "smollm_server"
+    server: LocalServer = request.getfixturevalue(name)
     return {
         **os.environ,
-        "TABBY_API_ENDPOINT": docs_server.url,
-        "TABBY_API_KEY": docs_server.api_key,
-        "TABBY_ADMIN_KEY": docs_server.admin_key,
+        "TABBY_API_ENDPOINT": server.url,
+        "TABBY_API_KEY": server.api_key,
+        "TABBY_ADMIN_KEY": server.admin_key,
         "PYTHONWARNINGS": "error::ResourceWarning",
         "PYTHONIOENCODING": "utf-8",
     }
 
 
-def run(program: Path | str, environment: dict[str, str], folder: Path) -> None:
+def run(program: Path, environment: dict[str, str], folder: Path, *arguments: str) -> None:
     result = subprocess.run(
-        [sys.executable, program],
+        [sys.executable, program, *arguments],
         env=environment,
         cwd=folder,
         stdin=subprocess.DEVNULL,
@@ -105,7 +166,7 @@ def run(program: Path | str, environment: dict[str, str], folder: Path) -> None:
 
 @pytest.mark.parametrize("page", programs([page for page in PAGES if any(blocks(page))]))
 def test_the_programs_of_a_page_run(
-    page: Path, environment: dict[str, str], tmp_path: Path
+    page: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     program = []
     for block in blocks(page):
@@ -121,12 +182,13 @@ def test_the_programs_of_a_page_run(
         f"    exec(compile(source, {name_of(page)!r}, 'exec'), namespace)\n",
         encoding="utf-8",
     )
-    run(script, environment, tmp_path)
+    run(script, environment(page, request), tmp_path)
 
 
 @pytest.mark.parametrize("example", programs(EXAMPLES))
-def test_an_example_runs(example: Path, environment: dict[str, str], tmp_path: Path) -> None:
-    run(example, environment, tmp_path)
+def test_an_example_runs(example: Path, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    arguments = ARGUMENTS.get(name_of(example), [])
+    run(example, environment(example, request), tmp_path, *arguments)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
@@ -153,3 +215,36 @@ def test_every_block_that_does_not_run_says_why() -> None:
         for line in page.read_text(encoding="utf-8").splitlines():
             if "no-run" in line:
                 assert re.fullmatch(r"<!-- no-run: .{10,} -->", line), f"{page}: {line}"
+
+
+def test_the_reference_has_every_public_name() -> None:
+    import tabbyapi
+
+    found = set()
+    for page in (ROOT / "docs" / "reference").glob("*.md"):
+        directives = re.findall(r"^\.\. auto(\w+):: (\S+)", page.read_text(encoding="utf-8"), re.M)
+        for kind, name in directives:
+            found.add(name.rpartition(".")[2])
+            if kind == "module":
+                found.update(import_module(name).__all__)
+    assert set(tabbyapi.__all__) - found == set()
+
+
+def test_the_guide_has_every_setting_of_the_local_server() -> None:
+    """Its table: the option, the setting of `LocalServer`, the default."""
+    from tabbyapi.cli.serve import serve
+    from tabbyapi.server.settings import Settings
+
+    page = (ROOT / "docs/guides/local-server.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(--[^|]*)` \| `(\w+)` \| ([^|]*) \| \S[^|]+ \|$", page, re.M)
+    told = {name: (re.findall(r"--[\w-]+", option), default) for option, name, default in rows}
+    assert list(told) == [field.name for field in fields(Settings)]
+
+    options = {option.name: {*option.opts, *option.secondary_opts} for option in serve.params}
+    options["auth"] = options["no_auth"]
+    for field in fields(Settings):
+        named, default = told[field.name]
+        assert set(named) <= options[field.name]
+        assert default.strip() in (f"`{field.default}`", f"`{field.default!r}`", "") or (
+            field.default in (None, "", ())
+        ), f"{field.name} is {field.default!r} by default, not {default}"
