@@ -7,6 +7,7 @@ after `<!-- client: package -->`, which tests/other_clients runs.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from http.client import HTTPConnection
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -248,3 +250,40 @@ def test_the_guide_has_every_setting_of_the_local_server() -> None:
         assert default.strip() in (f"`{field.default}`", f"`{field.default!r}`", "") or (
             field.default in (None, "", ())
         ), f"{field.name} is {field.default!r} by default, not {default}"
+
+
+def test_the_web_app_of_the_recipes_streams_and_stops_when_the_browser_leaves(
+    tmp_path: Path,
+) -> None:
+    from support.replay import ReplayServer, Reply
+
+    app = next(blocks(ROOT / "docs/guides/recipes.md"))
+    (tmp_path / "web.py").write_text(app.code, encoding="utf-8")
+    chunk = {
+        "id": "1",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": {"content": "Hello"}}],
+    }
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    endless = Reply([head, f"data: {json.dumps(chunk)}\n\n".encode()], "hang")
+    command = [sys.executable, "-m", "uvicorn", "web:app", "--port", "0", "--app-dir", tmp_path]
+    with ReplayServer(endless) as tabby:
+        environment = {**os.environ, "TABBY_API_ENDPOINT": tabby.url}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as web:
+            try:
+                assert web.stderr is not None
+                port = next(
+                    int(found[1])
+                    for line in web.stderr
+                    if (found := re.search(r"running on http://127.0.0.1:(\d+)", line))
+                )
+                browser = HTTPConnection("127.0.0.1", port, timeout=30)
+                browser.request("POST", "/stream", json.dumps({"question": "Hi"}))
+                answer = browser.getresponse()
+                assert answer.readline() == b'data: {"text": "Hello"}\n'
+                assert not tabby.left.is_set()
+                answer.close()
+                browser.close()
+                assert tabby.left.wait(30)
+            finally:
+                web.terminate()
