@@ -150,7 +150,7 @@ def _application(client: AsyncClient, started: Callable[[], None]) -> FastAPI:
     @application.get("/chat/{name}/export.{ending}")
     async def _export(name: str, ending: str) -> Response:
         try:
-            conversation = (await chats.open(name)).conversation
+            conversation = (await chats.peek(name)).conversation
         except (TabbyError, OSError) as error:
             return PlainTextResponse(sentence(error), 404)
         markdown = ending == "md"
@@ -162,7 +162,7 @@ def _application(client: AsyncClient, started: Callable[[], None]) -> FastAPI:
     @application.get("/chat/{name}/images/{index}/{part}")
     async def _image(name: str, index: int, part: int) -> Response:
         try:
-            message = (await chats.open(name)).messages[index]
+            message = (await chats.peek(name)).messages[index]
             parts = message.content if isinstance(message.content, list) else []
             url = image_of(parts[part])
         except (TabbyError, OSError, IndexError):

@@ -280,7 +280,7 @@ class ChatView:
 
     def _show_attached(self) -> None:
         shown = "".join(
-            f'<div class="one"><img src="{image_of(part)}" alt="Attached image {i + 1}">'
+            f'<div class="one"><img src="{plain(image_of(part))}" alt="Attached image {i + 1}">'
             f"{button('detach', i, 'close', f'Remove image {i + 1}')}</div>"
             for i, part in enumerate(self.chat.attached)
         )

@@ -339,6 +339,12 @@ class Chats:
         await chat.reread()
         return chat
 
+    async def peek(self, name: str) -> LiveChat:
+        """As `open`, for a look at it: a chat that no tab shows is not kept."""
+        chat = await self.open(name)
+        self.drop_if_unused(chat)
+        return chat
+
     async def load(self, name: str) -> AsyncConversation:
         """Read a conversation from its file; raises as `open`."""
         return await asyncio.to_thread(sessions.load, name, self.client)
