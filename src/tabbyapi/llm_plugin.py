@@ -172,7 +172,7 @@ class TabbyEmbedding(EmbeddingModel):
     """The embedding model of a TabbyAPI server: `POST /v1/embeddings`."""
 
     model_id = "tabby-embedding"
-    batch_size = 64
+    batch_size: int = 64
 
     def embed_batch(
         self, items: Iterable[str | bytes], *, key: str | None = None

@@ -28,8 +28,8 @@ ENVIRONMENT = {
 
 
 def test_every_symbol_of_the_client_has_a_known_type() -> None:
-    # As pyright counts them for users of the package. The server and the commands have no
-    # Python API.
+    # As pyright counts them for users of the package. The server has no Python API, and the bases
+    # of the plug-ins are types of other packages.
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pyright", "--verifytypes", "tabbyapi"),
@@ -47,7 +47,9 @@ def test_every_symbol_of_the_client_has_a_known_type() -> None:
         for symbol in symbols
         if symbol["isExported"]
         and (symbol["isTypeAmbiguous"] or not symbol["isTypeKnown"])
-        and not symbol["name"].startswith(("tabbyapi.server.", "tabbyapi.cli."))
+        and not symbol["name"].startswith(
+            ("tabbyapi.server.", "tabbyapi.langchain.", "tabbyapi.llm_plugin.")
+        )
     }
     assert incomplete == {}
 

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from .._protocol.call import Call
 from .._protocol.decode import Decoder
-from ..types.health import AuthPermission
+from ..types.services import AuthPermission
 from .caller import AsyncService, Service, TimeoutLike
 
 __all__ = ["AsyncAuth", "Auth", "Permission"]

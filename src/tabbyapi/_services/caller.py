@@ -61,46 +61,6 @@ class AsyncCaller(Protocol):
     def open_stream(self, call: StreamCall[C, R], /) -> AsyncStream[C, R]: ...
 
 
-class Service:
-    """Base of the services of `Client`."""
-
-    def __init__(self, client: Caller) -> None:
-        self._client = client
-
-    def __init_subclass__(cls) -> None:
-        show_parameters(cls)
-
-    @property
-    def with_raw_response(self) -> RawService:
-        """The same methods, with status, headers and time beside the result: `RawResponse`."""
-        from .raw import RawService
-
-        return RawService(self)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._client!r}>"
-
-
-class AsyncService:
-    """Base of the services of `AsyncClient`."""
-
-    def __init__(self, client: AsyncCaller) -> None:
-        self._client = client
-
-    def __init_subclass__(cls) -> None:
-        show_parameters(cls)
-
-    @property
-    def with_raw_response(self) -> RawService:
-        """The same methods, with status, headers and time beside the result: `RawResponse`."""
-        from .raw import RawService
-
-        return RawService(self)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._client!r}>"
-
-
 def nothing(body: bytes) -> None:
     """Read the `null` of routes without a result, or the empty body that YALS sends.
 
@@ -173,3 +133,39 @@ def _keyword(name: str, kind: Any) -> inspect.Parameter:
         kind = get_args(kind)[0]
     kind = getattr(kind, "__forward_arg__", kind)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+
+
+# ---------------------------------------------------------------- services
+
+
+class _Service:
+    """What the services of both clients share."""
+
+    _client: Any
+
+    def __init_subclass__(cls) -> None:
+        show_parameters(cls)
+
+    @property
+    def with_raw_response(self) -> RawService:
+        """The same methods, with status, headers and time beside the result: `RawResponse`."""
+        from .raw import RawService
+
+        return RawService(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._client!r}>"
+
+
+class Service(_Service):
+    """Base of the services of `Client`."""
+
+    def __init__(self, client: Caller) -> None:
+        self._client: Caller = client
+
+
+class AsyncService(_Service):
+    """Base of the services of `AsyncClient`."""
+
+    def __init__(self, client: AsyncCaller) -> None:
+        self._client: AsyncCaller = client

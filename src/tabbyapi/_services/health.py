@@ -6,7 +6,7 @@ import msgspec
 
 from .._protocol.call import Call
 from .._protocol.decode import Decoder, JSONError
-from ..types.health import HealthIssue, HealthStatus
+from ..types.services import HealthIssue, HealthStatus
 from .caller import AsyncService, Service, TimeoutLike
 
 __all__ = ["AsyncHealth", "Health"]

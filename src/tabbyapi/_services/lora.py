@@ -10,8 +10,8 @@ from .._protocol.decode import Decoder
 from .._protocol.requests.rules import body_of
 from .._protocol.requests.services import lora_list
 from ..errors import InvalidRequestError
-from ..types.loras import LoraCard, LoraList, LoraLoadResponse, LoraScaling
 from ..types.params import LoraParams
+from ..types.services import LoraCard, LoraList, LoraLoadResponse, LoraScaling
 from .caller import AsyncService, Service, TimeoutLike, nothing
 
 __all__ = ["AsyncLora", "Lora", "LorasLike", "lora_load_call"]

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from .._protocol.call import Call, encode_body
 from .._protocol.decode import Decoder
 from .._protocol.requests.services import override_switch_body
-from ..types.sampling import SamplerOverride, SamplerOverrides
+from ..types.services import SamplerOverride, SamplerOverrides
 from .caller import AsyncService, Service, TimeoutLike, nothing
 
 __all__ = ["AsyncSampling", "OverridesLike", "Sampling", "override_switch_call"]

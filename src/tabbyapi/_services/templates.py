@@ -9,7 +9,7 @@ from .._protocol.call import Call, encode_body
 from .._protocol.decode import Decoder
 from .._protocol.requests.services import name_of
 from ..errors import InvalidRequestError
-from ..types.templates import TemplateList
+from ..types.services import TemplateList
 from .caller import AsyncService, Service, TimeoutLike, nothing
 
 __all__ = ["AsyncTemplates", "Templates", "template_switch_call"]

@@ -11,7 +11,7 @@ from .._protocol.requests.rules import body_of
 from .._protocol.requests.services import text_or_messages, token_ids_of
 from ..types.messages import MessageLike
 from ..types.params import DecodeParams, EncodeParams
-from ..types.tokens import TokenDecodeResponse, TokenEncodeResponse
+from ..types.services import TokenDecodeResponse, TokenEncodeResponse
 from .caller import AsyncService, Service
 
 __all__ = ["AsyncTokens", "TextOrMessages", "Tokens", "decode_call", "encode_call"]

@@ -11,14 +11,21 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 import click
 
 __all__ = ["accept_any_text", "json_option", "printable", "put", "show", "warn", "write_answer"]
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Decorator(Protocol):
+    def __call__(self, command: F, /) -> F: ...
+
+
+json_option: _Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _BIDI = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _CONTROLS = [c for c in [*range(0x20), *range(0x7F, 0xA0)] if c not in (0x09, 0x0A)]

@@ -14,7 +14,7 @@ from .output import json_option, show
 from .params import parameter_option
 
 if TYPE_CHECKING:
-    from ..types.sampling import SamplerOverrides
+    from ..types.services import SamplerOverrides
 
 __all__ = ["sampling"]
 

@@ -72,7 +72,7 @@ class Server:
     transport: AsyncSocketTransport = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.transport = AsyncSocketTransport(Route(self.url, proxy=False))
+        self.transport: AsyncSocketTransport = AsyncSocketTransport(Route(self.url, proxy=False))
 
     async def open(
         self, method: str, target: str, headers: Headers, body: bytes | None
@@ -107,7 +107,7 @@ class Pool:
         patience: float = 30.0,
         discover: Discover | None = None,
     ) -> None:
-        self.servers = {url: Server(url) for url in urls}
+        self.servers: dict[str, Server] = {url: Server(url) for url in urls}
         self.waiting: list[asyncio.Future[None]] = []
         self._slots = slots
         self._max_queue = max_queue

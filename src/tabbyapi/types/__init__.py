@@ -5,29 +5,12 @@ Annotations are not postponed in these modules: msgspec and typing would compile
 when it is imported.
 """
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import (
-    chat,
-    completions,
-    embeddings,
-    health,
-    loras,
-    messages,
-    models,
-    options,
-    params,
-    requests,
-    sampling,
-    templates,
-    tokens,
-    usage,
-)
 from .chat import *
 from .completions import *
 from .embeddings import *
-from .health import *
-from .loras import *
 from .messages import *
 from .models import *
 from .options import *
@@ -35,26 +18,9 @@ from .params import *
 from .requests import *
 from .rules import CONFIG as CONFIG
 from .rules import Config as Config
-from .sampling import *
-from .templates import *
-from .tokens import *
+from .services import *
 from .usage import *
 
 if not TYPE_CHECKING:  # checkers know the public names by their imports
-    _MODULES = (
-        chat,
-        completions,
-        embeddings,
-        health,
-        loras,
-        messages,
-        models,
-        options,
-        params,
-        requests,
-        sampling,
-        templates,
-        tokens,
-        usage,
-    )
-    __all__ = ["CONFIG", "Config", *(name for module in _MODULES for name in module.__all__)]
+    _MODULES = [item for item in vars().values() if isinstance(item, ModuleType)]
+    __all__ = [name for module in _MODULES for name in module.__all__ if name in globals()]

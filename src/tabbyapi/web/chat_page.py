@@ -47,7 +47,7 @@ class ChatView:
     def __init__(self, chats: Chats, status: ServerStatus, chat: LiveChat) -> None:
         self._chats = chats
         self._status = status
-        self.chat = chat
+        self.chat: LiveChat = chat
         self._client = ui.context.client
         self._rows: list[SafeHtml] = []
         self._live: _LiveRow | None = None

@@ -62,10 +62,10 @@ class LiveAnswer:
     """The answer under way."""
 
     def __init__(self) -> None:
-        self.reasoning = ""
-        self.markdown = MarkdownStream()
+        self.reasoning: str = ""
+        self.markdown: MarkdownStream = MarkdownStream()
         self.calls: list[ToolCall] = []
-        self.dirty = asyncio.Event()
+        self.dirty: asyncio.Event = asyncio.Event()
         self._tokens = 0
         self._first = 0.0
 
@@ -108,16 +108,16 @@ class LiveChat:
     def __init__(self, chats: Chats, name: str, conversation: AsyncConversation) -> None:
         self._chats = chats
         self.name = name
-        self.conversation = conversation
-        self.phase = Phase.IDLE
+        self.conversation: AsyncConversation = conversation
+        self.phase: Phase = Phase.IDLE
         self.live: LiveAnswer | None = None
-        self.notice = ""
-        self.verdict = ""
+        self.notice: str = ""
+        self.verdict: str = ""
         self.usage: UsageStats | None = None
-        self.draft = ""
+        self.draft: str = ""
         self.attached: list[ChatMessageContent] = []
         self.watchers: list[Watcher] = []
-        self.read_at = 0  # time of change of the file that `conversation` agrees with
+        self.read_at: int = 0  # time of change of the file that `conversation` agrees with
         self._asked: list[ChatMessage] = []  # messages shown while a request is under way
         self._task: asyncio.Task[None] | None = None
 
@@ -315,7 +315,7 @@ class Chats:
 
     def __init__(self, client: AsyncClient, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.client = client
-        self.url = client.base_url
+        self.url: str = client.base_url
         self.look = look
         self.running = 0
         self.on_saved: set[Callable[[], None]] = set()

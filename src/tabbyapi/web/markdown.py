@@ -138,9 +138,9 @@ class MarkdownStream:
     """
 
     def __init__(self) -> None:
-        self.text = ""
+        self.text: str = ""
         self.finished: list[Safe] = []
-        self.tail = Safe("")
+        self.tail: Safe = Safe("")
         self._rendered = 0  # length of `text` that `finished` covers
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nicegui import ui
 
 from ..errors import ModelNotLoadedError, TabbyError
-from ..types.loras import LoraScaling
+from ..types.services import LoraScaling
 from .fields import fields_of
 from .frame import facts, heading, icon_button, set_up, theme_button
 from .markdown import Safe, SafeHtml, code_block, plain

@@ -12,8 +12,8 @@ from .words import sentence
 
 if TYPE_CHECKING:
     from .._client.aio import AsyncClient
-    from ..types.health import HealthStatus
     from ..types.models import ModelCard
+    from ..types.services import HealthStatus
 
 __all__ = ["ServerStatus"]
 
@@ -35,11 +35,11 @@ class ServerStatus:
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
-        self.url = client.base_url
-        self.problem = ""
+        self.url: str = client.base_url
+        self.problem: str = ""
         self.model: ModelCard | None = None
         self.health: HealthStatus | None = None
-        self.is_admin = False
+        self.is_admin: bool = False
         self.listeners: set[Callable[[], None]] = set()
         self._looking = asyncio.Lock()
         self._asked_at = float("-inf")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from ...errors import ValidationError
 from ...types import rules
-from ...types.loras import LoraScaling
 from ...types.params import (
     DownloadParams,
     EncodeParams,
@@ -16,7 +15,7 @@ from ...types.params import (
     SamplingParams,
 )
 from ...types.rules import refuse
-from ...types.sampling import SamplerOverride
+from ...types.services import LoraScaling, SamplerOverride
 from .generation import check_together
 from .messages import wire_messages
 from .rules import body_of, checked_fields, rule_of, rules_of

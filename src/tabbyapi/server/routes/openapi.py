@@ -14,12 +14,17 @@ from starlette.routing import BaseRoute
 from ...types.chat import ChatCompletionResponse
 from ...types.completions import CompletionResponse
 from ...types.embeddings import EmbeddingResponse
-from ...types.health import AuthPermission, HealthStatus
-from ...types.loras import LoraList, LoraLoadResponse
 from ...types.models import LoadProgress, ModelCard, ModelList, ServerProps
-from ...types.sampling import SamplerOverrides
-from ...types.templates import TemplateList
-from ...types.tokens import TokenDecodeResponse, TokenEncodeResponse
+from ...types.services import (
+    AuthPermission,
+    HealthStatus,
+    LoraList,
+    LoraLoadResponse,
+    SamplerOverrides,
+    TemplateList,
+    TokenDecodeResponse,
+    TokenEncodeResponse,
+)
 from ..auth import Access
 from ..errors import JSON, json_answer
 from ..http.routing import Served, get
