@@ -32,7 +32,7 @@ class _LoopPool:
     """The idle connections of one event loop, and how it makes new ones."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, route: Route) -> None:
-        self.loop = weakref.ref(loop)
+        self.loop: weakref.ref[asyncio.AbstractEventLoop] = weakref.ref(loop)
         self.pool: Pool[AsyncConnection] = Pool()
         self.make: Callable[[], AsyncConnection]
         plain = route.tls is None and route.proxy_tls is None

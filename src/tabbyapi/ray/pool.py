@@ -72,7 +72,7 @@ class Server:
     transport: AsyncSocketTransport = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.transport: AsyncSocketTransport = AsyncSocketTransport(Route(self.url, proxy=False))
+        self.transport = AsyncSocketTransport(Route(self.url, proxy=False))
 
     async def open(
         self, method: str, target: str, headers: Headers, body: bytes | None

@@ -18,11 +18,11 @@ from ..errors import ValidationError
 
 try:
     from ._spans import Telemetry
-except ModuleNotFoundError as error:
-    if not (error.name or "").startswith("opentelemetry"):
+except ModuleNotFoundError as _error:
+    if not (_error.name or "").startswith("opentelemetry"):
         raise
     raise ModuleNotFoundError(
-        "tabbyapi.telemetry needs OpenTelemetry: pip install 'py-tabbyapi[otel]'", name=error.name
+        "tabbyapi.telemetry needs OpenTelemetry: pip install 'py-tabbyapi[otel]'", name=_error.name
     ) from None
 
 __all__ = ["TabbyAPIInstrumentor", "instrument", "uninstrument"]
