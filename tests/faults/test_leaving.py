@@ -11,6 +11,8 @@ import sys
 import textwrap
 import threading
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.support.replay import ReplayServer
@@ -276,3 +278,48 @@ def _python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=30,
         check=False,
     )
+
+
+TOGETHER = streamed(b"".join(map(text_event, "abc")), end=False, then="hang")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("how", ["next", "loop", "async"])
+def test_a_forked_child_gets_no_chunk_that_was_read_before_the_fork(how: str) -> None:
+    def in_child(read: Callable[[], object], stream: Any) -> None:
+        """Fork; the child ends with 0 if reading raises, and it holds what the parent had read."""
+        child = os.fork()
+        if child:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            return
+        status = 1
+        try:
+            read()
+        except tabbyapi.StreamClosedError as error:
+            same = error.partial.text == stream.response.text == "a"
+            status = 0 if same and "another process" in str(error) else 2
+        finally:
+            os._exit(status)
+
+    async def main() -> list[str]:
+        async with (
+            tabbyapi.AsyncClient(server.url) as client,
+            client.chat.create_stream([user("Hello")]) as stream,
+        ):
+            first = await anext(stream)
+            in_child(lambda: stream.__anext__().send(None), stream)
+            return [first.text, (await anext(stream)).text, (await anext(stream)).text]
+
+    with ReplayServer(TOGETHER) as server:
+        if how == "async":
+            assert asyncio.run(main()) == ["a", "b", "c"]
+            return
+        with (
+            tabbyapi.Client(server.url) as client,
+            client.chat.create_stream([user("Hello")]) as stream,
+        ):
+            chunks = iter(stream) if how == "loop" else stream
+            texts = [next(chunks).text]
+            in_child(lambda: next(chunks), stream)
+            texts += [next(chunks).text, next(chunks).text]
+    assert texts == ["a", "b", "c"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
-from tests.support.replay import ReplayServer, Reply
+from tests.support.replay import ReplayServer, Reply, json_reply
 
 import tabbyapi
 from tabbyapi import user
@@ -134,6 +135,25 @@ def test_no_answer_within_the_total_is_a_timeout(twin: Twin) -> None:
     assert len(server.requests) == 1
 
 
+def test_a_hung_server_ends_a_plain_call_too(twin: Twin) -> None:
+    assert tabbyapi.Timeout().idle == 600
+    with (
+        ReplayServer(Reply([], "hang")) as server,
+        pytest.raises(tabbyapi.RequestTimeout, match=r"0\.2 s \(timeout\.idle\).*create_stream"),
+    ):
+        twin.create(server.url, timeout=tabbyapi.Timeout(idle=0.2), retry=quick())
+    assert len(server.requests) == 1
+
+
+def test_a_download_may_take_longer_than_idle() -> None:
+    slow = Reply(json_reply(200, {"download_path": "models/m"}).pieces, delay=0.4)
+    with (
+        ReplayServer(slow) as server,
+        tabbyapi.Client(server.url, timeout=tabbyapi.Timeout(idle=0.1)) as client,
+    ):
+        assert client.models.download("a/b") == "models/m"
+
+
 def test_a_dripping_answer_does_not_outlive_the_total(twin: Twin) -> None:
     whole = b"".join(GOOD.pieces)
     drops = Reply([whole[i : i + 1] for i in range(len(whole))], pause=0.02)
@@ -171,3 +191,50 @@ def test_a_stream_does_not_outlive_the_total(twin: Twin) -> None:
     assert "timeout.total" in str(outcome.error)
     assert 0 < len(outcome.texts) < 200
     assert outcome.error.partial.text == "x" * len(outcome.texts)
+
+
+@pytest.mark.parametrize("idle", [600.0, None])
+def test_a_server_that_stops_pinging_is_noticed(
+    twin: Twin, idle: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabbyapi._streaming.base._NO_PING", 0.4)
+    ping = b": ping\r\n\r\n"
+    sse = streamed(text_event("first"), ping, ping, end=False, then="hang")
+    with ReplayServer(sse) as server:
+        started = time.monotonic()
+        outcome = twin.stream(server.url, timeout=tabbyapi.Timeout(idle=idle))
+    assert 0.4 <= time.monotonic() - started < 5
+    assert isinstance(outcome.error, tabbyapi.StreamTimeout)
+    assert "not even a ping" in str(outcome.error)
+    assert outcome.error.partial.text == "first"
+
+
+def test_pings_at_a_slow_rhythm_are_not_taken_for_silence(
+    twin: Twin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tabbyapi._streaming.base._NO_PING", 0.3)
+    ping = b": ping\r\n\r\n"
+    pieces = streamed(text_event("a"), ping, ping, text_event("b"), DONE).pieces
+    with ReplayServer(Reply(pieces, pause=0.5)) as server:
+        outcome = twin.stream(server.url)
+    assert outcome.error is None
+    assert outcome.texts == ["a", "b"]
+
+
+def test_a_slow_reader_is_not_the_servers_silence() -> None:
+    async def main() -> list[str]:
+        texts = []
+        async with tabbyapi.AsyncClient(server.url, timeout=tabbyapi.Timeout(idle=0.3)) as client:
+            async for text in client.chat.create_stream([user("Hello")]).text_deltas():
+                await asyncio.sleep(0.5)
+                texts.append(text)
+        return texts
+
+    with ReplayServer(streamed(text_event("a"), text_event("b"), DONE)) as server:
+        assert asyncio.run(main()) == ["a", "b"]
+        with tabbyapi.Client(server.url, timeout=tabbyapi.Timeout(idle=0.3, total=60)) as client:
+            texts = []
+            for text in client.chat.create_stream([user("Hello")]).text_deltas():
+                time.sleep(0.5)
+                texts.append(text)
+        assert texts == ["a", "b"]

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 from .._protocol import observing
-from .._protocol.call import Call, StreamCall
+from .._protocol.call import Call
 from .._protocol.endpoint import Endpoint, as_limits, as_retry
 from .._protocol.responses import decode_answer, error_of_answer
 from .._services.caller import show_parameters
@@ -166,14 +166,13 @@ class BaseClient:
             )
         endpoint = self._endpoint
         timeout = endpoint.timeout_of(call)
-        patient = call.patient and not isinstance(call, StreamCall)
         request = Request(
             call.method,
             endpoint.url + call.path,
             endpoint.headers(call),
             call.body,
             timeout,
-            None if patient else timeout.idle,
+            None if call.patient else timeout.idle,
             self._limits,
             repeatable=call.repeatable,
         )

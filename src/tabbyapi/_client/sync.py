@@ -55,8 +55,9 @@ class Client(BaseClient):
         admin_key: for admin routes, and for ordinary ones if there is no other. Default:
             TABBY_ADMIN_KEY, then as for `api_key`.
         bearer_token: sent as `Authorization: Bearer` where none of the others applies.
-        timeout: seconds for a whole call, or a `Timeout`. Default: no limit on a healthy call.
-        retry: a `RetryPolicy`, a number of retries, or an object of one's own (see `Retry`).
+        timeout: seconds for a whole call, or a `Timeout`. Default: no limit in all, but 600 s of
+            silence.
+        retry: a `RetryPolicy`, a number of retries, or any object with `delay` (see `Retry`).
         headers: added to every request.
         limits: how large an answer may be before it is given up, see `Limits`.
         uds: path of the Unix socket that the server listens on. base_url may say the same as

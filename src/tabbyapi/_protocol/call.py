@@ -47,8 +47,8 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         accept: statuses beside 200 whose body `decode` understands.
         timeout: limits of this call; None = the client's.
         headers: sent in addition to the client's.
-        patient: True if the server may rightly stay silent until it is done (generating,
-            loading, downloading): `timeout.idle` is not applied then.
+        patient: True if the server may rightly stay silent until it is done, for hours perhaps
+            (loading, downloading): `timeout.idle` is not applied then.
         question: what to ask the server before, where the body depends on it.
         repeatable: False if the call must not be sent twice even when no answer came.
     """

@@ -83,7 +83,6 @@ def chat_call(messages: MessagesLike, params: Mapping[str, Any]) -> Call[ChatCom
         decode=_decode,
         timeout=params.get("timeout"),
         headers=params.get("extra_headers"),
-        patient=True,
     )
 
 
@@ -104,7 +103,6 @@ def chat_stream_call(
         as_chunk=chunk_of_response,
         timeout=params.get("timeout"),
         headers=params.get("extra_headers"),
-        patient=True,
     )
 
 

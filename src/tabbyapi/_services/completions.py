@@ -58,7 +58,6 @@ def completion_call(
         decode=_decode,
         timeout=params.get("timeout"),
         headers=params.get("extra_headers"),
-        patient=True,
     )
 
 
@@ -92,7 +91,6 @@ def completion_stream_call(
         as_chunk=chunk_of_completion,
         timeout=params.get("timeout"),
         headers=params.get("extra_headers"),
-        patient=True,
     )
 
 

@@ -73,7 +73,6 @@ def embedding_call(
         decode=partial(_decode, texts=1 if isinstance(given, str) else len(given)),
         timeout=params.get("timeout"),
         headers=params.get("extra_headers"),
-        patient=True,
     )
 
 

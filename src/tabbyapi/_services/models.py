@@ -85,7 +85,6 @@ def load_call(model_name: str, params: Mapping[str, Any]) -> StreamCall[LoadProg
         auth="admin",
         timeout=params.get("timeout"),
         headers=params.get("extra_headers"),
-        patient=True,
     )
 
 

@@ -1,6 +1,9 @@
-"""Streams of chunks for asyncio: what `create_stream` of an `AsyncClient` hands out.
+"""Streams of chunks for asyncio: what `create_stream` of an `AsyncClient` returns.
 
-See `streams`, whose twin it is; apart, because a program without asyncio should not pay for it.
+The twin of `sync`, in a file of its own because asyncio is slow to import; the states are in
+`base`.
+One timer watches all limits of a stream: it is looked at when it fires, and set anew if more has
+come in the meantime, so that a chunk costs it nothing.
 """
 
 from __future__ import annotations
@@ -8,15 +11,14 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from operator import length_hint
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from .._protocol.call import StreamCall
 from .._transport import fork
 from .._transport.base import AsyncByteStream, Request
-from ..errors import RequestError, StreamTimeout
-from .base import BaseStream
+from ..errors import RequestError
+from .base import BaseStream, Limit, State
 
 __all__ = ["AsyncStream"]
 
@@ -44,20 +46,21 @@ class AsyncStream(BaseStream[C, R]):
         self._source: AsyncByteStream | None = None
         self._loop: asyncio.AbstractEventLoop  # once it is open
         self._timer: asyncio.TimerHandle | None = None
-        self._expired: str | None = None  # the limit that ended a read
-        self._last_data = self._started = 0.0
+        self._expired: Limit | None = None  # the limit that ended a read
+        self._reading = False  # a task waits for the server, and not the server for it
 
     async def _open(self) -> Self:
-        if self._closed:
+        if self._state is State.CLOSED:
             raise self._closed_error()
         connect, self._connect = self._connect, None
         if connect is not None:
             loop = self._loop = asyncio.get_running_loop()
-            self._started = loop.time()
+            if self._total is not None:
+                self._deadline = loop.time() + self._total
             self._source, whole = await connect()
             if whole is not None:
                 self._plain(whole)
-            self._last_data = loop.time()
+            self._begin(loop.time())
             self._watch()
         return self
 
@@ -71,9 +74,9 @@ class AsyncStream(BaseStream[C, R]):
         # One coroutine for all of it: each is made and woken again for every chunk.
         for chunk in self._batch:
             return chunk
-        if self._ended:
-            raise StopAsyncIteration
-        if self._closed or self._pid != fork.pid:
+        if self._state is not State.OPEN or self._pid != fork.pid:
+            if self._state is State.ENDED:
+                raise StopAsyncIteration
             raise self._closed_error()
         if self._connect is not None:
             await self._open()
@@ -83,6 +86,7 @@ class AsyncStream(BaseStream[C, R]):
         if source is None:
             await self._end()
             raise StopAsyncIteration
+        self._last_data = self._last_byte = self._loop.time()
         while True:
             if decoder.error is not None:
                 raise await self._fail(self._failure(decoder.error))
@@ -90,21 +94,27 @@ class AsyncStream(BaseStream[C, R]):
                 await self._end()
                 raise StopAsyncIteration
             try:
+                self._reading = True
                 data = await source.read()
             except RequestError as error:
-                raise await self._fail(self._timed_out() or self._broken(error)) from None
+                failure = self._timeout(self._expired) if self._expired else self._broken(error)
+                raise await self._fail(failure) from None
             except asyncio.CancelledError as error:
                 await self._fail(error)
                 raise
-            if not data and self._expired:
-                raise await self._fail(self._timed_out() or self._closed_error())
-            if not data and self._closed:
+            finally:
+                self._reading = False
+            if not data and self._expired is not None:
+                raise await self._fail(self._timeout(self._expired))
+            if not data and self.closed:
                 raise self._closed_error()
             chunks = decoder.feed(data) if data else decoder.finish()
+            if decoder.pings != self._pings:
+                self._heard_ping()
             if chunks:
                 self._next_batch(chunks)
-                self._last_data = self._loop.time()
                 return next(self._batch)
+            self._last_byte = self._loop.time()
 
     async def text_deltas(self) -> AsyncIterator[str]:
         """The text of each chunk that has any, of its first choice."""
@@ -114,19 +124,19 @@ class AsyncStream(BaseStream[C, R]):
                 yield text
 
     async def until_done(self) -> R:
-        """Reads to the end and returns the assembled response."""
+        """Read to the end and returns the assembled response."""
         async for _ in self:
             pass
         return self.response
 
     async def close(self) -> None:
-        """Stops generation on the server at once. Does nothing if the stream has ended."""
-        if self._closed:
+        """Stop generation on the server at once. Does nothing if the stream has ended."""
+        if self._state is not State.OPEN:
             return
-        self._closed = True
-        if not self._ended and not self._elsewhere:
+        self._state = State.CLOSED
+        if not self._elsewhere:
             await self._release(good=self._decoder.done)
-        self._report()
+            self._report()
 
     aclose = close
 
@@ -144,54 +154,53 @@ class AsyncStream(BaseStream[C, R]):
     def __del__(self) -> None:
         source = getattr(self, "_source", None)
         if source is not None and self._warn_if_open():
-            self._closed = True
-            if self._timer is not None:
-                self._timer.cancel()
+            self._state = State.CLOSED
+            self._stop_timer()
             source.close()
             self._report()
 
     def _watch(self) -> None:
-        """One timer for the whole stream, looked at when it fires: a chunk costs it nothing."""
+        """End the read if a limit has been exceeded; set the timer for the next one."""
         self._timer, loop = None, self._loop
-        if self._ended or self._closed or self._source is None:
+        if self._state is not State.OPEN or self._source is None:
             return
-        limits = []
-        if self._idle is not None:
-            limits.append((self._last_data + self._idle, "idle"))
-        if self._total is not None:
-            limits.append((self._started + self._total, "total"))
-        if not limits:
+        now = loop.time()
+        if not self._reading:
+            self._last_data = self._last_byte = now
+        limit = self._next_limit()
+        if limit is None:
             return
-        when, name = min(limits)
-        if loop.time() >= when:
-            if length_hint(self._batch):  # the caller is slow, not the server
-                self._last_data = loop.time()
-                self._timer = loop.call_later(0.05, _look, weakref.ref(self))
-                return
-            self._expired = name
+        if limit[0] <= now:
+            self._expired = limit[1]
             self._source.close()
             return
-        self._timer = loop.call_at(when, _look, weakref.ref(self))
+        self._timer = loop.call_at(limit[0], _look, weakref.ref(self))
 
-    def _timed_out(self) -> StreamTimeout | None:
-        if self._expired is None:
-            return None
-        total = self._expired == "total"
-        return self._silence((self._total if total else self._idle) or 0.0, total=total)
+    def _heard_ping(self) -> None:
+        first = self._pings == 0
+        self._pinged(self._loop.time())
+        if first:  # from now on there is a limit that may come sooner
+            self._stop_timer()
+            self._last_byte = self._last_ping
+            self._watch()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _fail(self, error: E) -> E:
         await self._end(error)
         return error
 
     async def _end(self, error: BaseException | None = None) -> None:
-        self._ended = True
+        if self._state is State.OPEN:
+            self._state = State.ENDED
         self._report(error)
         await self._release(good=error is None)
 
     async def _release(self, *, good: bool) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self._source is not None:
             if good:
                 await self._source.finish()
@@ -200,7 +209,7 @@ class AsyncStream(BaseStream[C, R]):
 
 
 def _look(stream: weakref.ref[AsyncStream[Any, Any]]) -> None:
-    """Lets a stream look at its limits. Its timer must not keep it from being collected."""
+    """Let a stream look at its limits. Its timer must not keep it from being collected."""
     there = stream()
     if there is not None:
         there._watch()

@@ -1,8 +1,9 @@
-"""Streams of chunks: what `create_stream` of a `Client` hands out.
+"""Streams of chunks: what `create_stream` of a `Client` returns.
 
-All decisions are the decoder's; here bytes are read, chunks handed on, and the connection is
+The decoder decides what bytes mean; here they are read, chunks are delivered, and the connection is
 given back or dropped. A stream ends well only at `[DONE]`; anything else raises a `StreamError`
-whose `partial` holds what had arrived, after the chunks that did arrive have been delivered.
+whose `partial` holds what had arrived, after the chunks that did arrive have been delivered. The
+states are in `base`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import Self, TypeVar
 from .._protocol.call import StreamCall
 from .._transport import fork
 from .._transport.base import ByteStream, Request
-from ..errors import RequestError, RequestTimeout, StreamError, StreamTimeout
-from .base import BaseStream
+from ..errors import RequestError, RequestTimeout
+from .base import BaseStream, Limit, State
 
 __all__ = ["Stream"]
 
 C = TypeVar("C")
 R = TypeVar("R")
-E = TypeVar("E", bound=StreamError)
+E = TypeVar("E", bound=BaseException)
 
 
 class Stream(BaseStream[C, R]):
@@ -42,7 +43,7 @@ class Stream(BaseStream[C, R]):
     ) -> None:
         super().__init__(call, request, call.decoder())
         self._source = source
-        self._last_data = time.monotonic()
+        self._begin(time.monotonic())
         self._deadline = request.deadline
         if whole is not None:
             self._plain(whole)
@@ -68,21 +69,23 @@ class Stream(BaseStream[C, R]):
                 yield text
 
     def until_done(self) -> R:
-        """Reads to the end and returns the assembled response."""
+        """Read to the end and returns the assembled response."""
         for _ in self:
             pass
         return self.response
 
     def close(self) -> None:
-        """Stops generation on the server at once. Does nothing if the stream has ended.
+        """Stop generation on the server at once. Does nothing if the stream has ended.
 
         May be called from another thread: a blocked reader gets a `StreamClosedError`.
         """
-        if self._closed:
+        if self._state is not State.OPEN:
             return
-        self._closed = True
+        self._state = State.CLOSED
+        if self._elsewhere:
+            return
         source = self._source
-        if source is not None and not self._ended and not self._elsewhere:
+        if source is not None:
             if self._decoder.done:
                 source.finish()
             else:
@@ -101,65 +104,64 @@ class Stream(BaseStream[C, R]):
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_ended") and self._warn_if_open():
+        if hasattr(self, "_state") and self._warn_if_open():
             self.close()
 
     def _fill(self) -> bool:
-        """Reads until there are chunks to deliver; False at the good end."""
-        if self._ended:
-            return False
-        if self._closed or self._pid != fork.pid:
+        """Read until there are chunks to deliver; False at the good end."""
+        if self._state is not State.OPEN or self._pid != fork.pid:
+            if self._state is State.ENDED:
+                return False
             raise self._closed_error()
         decoder, source = self._decoder, self._source
         if source is None:
             self._end()
             return False
-        wait = self._idle if self._deadline is None else self._allowed(self._idle)
+        now = self._last_data = self._last_byte = time.monotonic()
+        wait = self._wait(now) if self._pings or self._deadline is not None else self._idle
         while True:
             if decoder.error is not None:
                 raise self._fail(self._failure(decoder.error))
             if decoder.done:
                 self._end()
                 return False
-            pings = decoder.pings
             try:
                 data = source.read(wait)
             except RequestTimeout:
-                raise self._timed_out() from None
+                limit = self._next_limit()
+                which = Limit.IDLE if limit is None else limit[1]
+                raise self._fail(self._timeout(which)) from None
             except RequestError as error:
                 raise self._fail(self._broken(error)) from None
             chunks = decoder.feed(data) if data else decoder.finish()
+            if decoder.pings != self._pings:
+                self._pinged(time.monotonic())
             if chunks:
                 self._next_batch(chunks)
-                self._last_data = time.monotonic()
                 return True
-            if decoder.pings != pings or self._deadline is not None:
-                wait = self._allowed(self._idle)
+            now = self._last_byte = time.monotonic()
+            wait = self._wait(now)
 
-    def _allowed(self, idle: float | None) -> float | None:
-        """Seconds that the next read may take."""
-        now = time.monotonic()
-        limits = []
-        if idle is not None:
-            limits.append(self._last_data + idle - now)
-        if self._deadline is not None:
-            limits.append(self._deadline - now)
-        left = min(limits, default=None)
-        if left is not None and left <= 0:
-            raise self._timed_out()
-        return left
+    def _wait(self, now: float) -> float | None:
+        """Seconds that the next read may take.
 
-    def _timed_out(self) -> StreamTimeout:
-        total = self._deadline is not None and time.monotonic() >= self._deadline
-        limit = (self._total if total else self._idle) or 0.0
-        return self._fail(self._silence(limit, total=total))
+        Raises:
+            StreamTimeout: there are none left.
+        """
+        limit = self._next_limit()
+        if limit is None:
+            return None
+        if limit[0] <= now:
+            raise self._fail(self._timeout(limit[1]))
+        return limit[0] - now
 
     def _fail(self, error: E) -> E:
         self._end(error)
         return error
 
-    def _end(self, error: StreamError | None = None) -> None:
-        self._ended = True
+    def _end(self, error: BaseException | None = None) -> None:
+        if self._state is State.OPEN:
+            self._state = State.ENDED
         self._report(error)
         if self._source is not None:
             if error is None:

@@ -60,10 +60,13 @@ def no_answer_in_time(
 ) -> RequestTimeout:
     """The error of a time that is over. `via`: the proxy in words, as in all of these."""
     limit = "in time" if seconds is None else f"within {seconds:g} s"
-    return RequestTimeout(
-        f"{request.method} {request.url}{via}: {what} {limit}; raise timeout=... if the server "
-        "needs longer"
-    )
+    advice = "raise timeout=... if the server needs longer"
+    if seconds is not None and seconds == request.read_timeout:
+        limit += " (timeout.idle)"
+        advice = "raise timeout=Timeout(idle=...) if the server needs longer"
+        if request.url.endswith("completions"):
+            advice += ", or use create_stream: a stream shows that the server is at work"
+    return RequestTimeout(f"{request.method} {request.url}{via}: {what} {limit}; {advice}")
 
 
 def no_answer(

@@ -37,11 +37,10 @@ class Timeout(msgspec.Struct, frozen=True):
         connect: making a connection.
         idle: waiting for the next *data* of a stream, the first one included. A server's pings
             do not count: after an unload it pings for ever. Long prompts and tool calls send
-            nothing for minutes, hence the generous default. For calls that do not generate, it
-            bounds the wait for the answer.
+            nothing for minutes, hence the generous default. For plain calls it bounds the wait for
+            the answer; loading and downloading, which may take hours, are not limited.
         total: the whole call: connecting, all tries and the waits between them, and the reading
-            of a stream. None by default: a non-streamed answer sends nothing until it is
-            finished, and a long generation is not a fault.
+            of a stream. None by default: a long generation is not a fault.
 
     Raises:
         ValidationError: not a positive number of seconds.
