@@ -21,8 +21,8 @@ class Recipe:
 
     title: Annotated[str, Meta(max_length=60)]
     difficulty: Literal["easy", "medium", "hard"]
-    ingredients: Annotated[list[Ingredient], Meta(min_length=1, max_length=8)]
-    steps: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(min_length=1, max_length=6)]
+    ingredients: Annotated[list[Ingredient], Meta(min_length=1, max_length=4)]
+    steps: Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(min_length=1, max_length=3)]
 
 
 MESSAGES = [
@@ -31,13 +31,13 @@ MESSAGES = [
 ]
 
 with tabbyapi.Client() as client:
-    recipe = client.chat.parse(MESSAGES, Recipe, temperature=0.7).value
+    recipe = client.chat.parse(MESSAGES, Recipe, max_tokens=400, temperature=0.7).value
     print(f"{recipe.title} ({recipe.difficulty})")
     for ingredient in recipe.ingredients:
         print(f"  {ingredient.grams:5} g  {ingredient.name}")
 
     print("\nAnother one, as it is written:")
-    with client.chat.parse_stream(MESSAGES, Recipe, temperature=0.7) as stream:
+    with client.chat.parse_stream(MESSAGES, Recipe, max_tokens=400, temperature=0.7) as stream:
         for partial in stream:
             written = len(partial.get("steps", []))
             print(f"\r{partial.get('title', '')[:60]:60} steps: {written}", end="", flush=True)

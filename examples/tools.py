@@ -55,7 +55,7 @@ with tabbyapi.Client() as client:
             messages,
             tools=[current_time, multiply, weather],
             max_rounds=5,
-            max_tokens=500,
+            max_tokens=200,
             call_timeout=10,
             on_call=show,
             on_result=show_result,

@@ -7,6 +7,7 @@ after `<!-- client: package -->`, which tests/other_clients runs.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -196,6 +197,31 @@ def test_an_example_runs(example: Path, request: pytest.FixtureRequest, tmp_path
 @pytest.mark.parametrize("example", EXAMPLES, ids=name_of)
 def test_an_example_says_what_it_shows(example: Path) -> None:
     assert re.match(r'"""[A-Z].+?\."?', example.read_text(encoding="utf-8"), re.S)
+
+
+GENERATING = {"create", "create_stream", "run", "parse", "parse_stream", "map", "parse_many"}
+
+
+def unbounded(code: str) -> list[str]:
+    """Calls that generate text, and do not say how much at most."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        called, given = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
+        service, _, method = called.rpartition(".")
+        generates = method in GENERATING and service.endswith((".chat", ".completions"))
+        if (generates or method == "conversation") and not given & {"max_tokens", None}:
+            found.append(called)
+    return found
+
+
+@pytest.mark.parametrize("path", [*PAGES, *EXAMPLES], ids=name_of)
+def test_an_example_says_how_much_is_generated_at_most(path: Path) -> None:
+    if path.suffix == ".py":
+        assert unbounded(path.read_text(encoding="utf-8")) == []
+        return
+    assert [call for block in blocks(path) if block.runs for call in unbounded(block.code)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
