@@ -188,3 +188,12 @@ def test_malformed_json_is_located(talk: Talk) -> None:
     assert isinstance(outcome.error, tabbyapi.InvalidRequestError)
     (line,) = outcome.error.details
     assert line == "character 14 of the body: JSON decode error (Expecting value)"
+
+
+def test_an_error_said_in_two_ways_keeps_its_code(talk: Talk) -> None:
+    error = {"message": "The prompt is too long.", "code": "context_length_exceeded"}
+    answer = json_reply(400, {"detail": "The prompt is too long.", "error": error})
+    with ReplayServer(answer) as server:
+        [result] = talk(server.url, [HELLO])
+    assert type(result.error) is tabbyapi.ContextLengthError
+    assert "The prompt is too long." in str(result.error)

@@ -142,24 +142,31 @@ def read_error(body: bytes) -> ReportedError | None:
         return None
     if not isinstance(data, dict):
         return None
-    detail = data.get("detail")
-    if isinstance(detail, str):
-        return ReportedError(detail)
-    if isinstance(detail, list):
-        details = [_field_error(item) for item in detail]
-        return ReportedError("the server refused the request's fields:", details)
-    error = data if data.get("object") == "error" else data.get("error")
+    detail, error = data.get("detail"), data.get("error")
+    if data.get("object") == "error":
+        error = data
     if isinstance(error, str):
-        return ReportedError(error)
-    if isinstance(error, dict):
-        message, code, trace = map(error.get, ("message", "code", "trace"))
-        return ReportedError(
-            message if isinstance(message, str) else None,
-            [],
-            code if isinstance(code, str) else None,
-            trace if isinstance(trace, str) else None,
-        )
-    return None
+        error = {"message": error}
+    elif not isinstance(error, dict):
+        error = None
+    if error is None and not isinstance(detail, str | list):
+        return None
+    reported = ReportedError(
+        _text_or_none(error, "message"),
+        code=_text_or_none(error, "code"),
+        trace=_text_or_none(error, "trace"),
+    )
+    if isinstance(detail, str):
+        reported.message = detail
+    elif isinstance(detail, list):
+        reported.message = "the server refused the request's fields:"
+        reported.details = [_field_error(item) for item in detail]
+    return reported
+
+
+def _text_or_none(fields: Mapping[str, Any] | None, name: str) -> str | None:
+    value = fields.get(name) if fields else None
+    return value if isinstance(value, str) else None
 
 
 def _field_error(item: Any) -> str:
