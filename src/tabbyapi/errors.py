@@ -82,7 +82,7 @@ class TabbyError(Exception):
 class APIError(TabbyError):
     """The server answered with an error.
 
-    `str(error)` is the whole story: request, status, the server's words, field errors, advice.
+    `str(error)` says all of it: request, status, the server's words, field errors, advice.
 
     Attributes:
         status_code: HTTP status of the answer, None for an error inside a stream.

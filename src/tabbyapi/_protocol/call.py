@@ -25,7 +25,7 @@ Auth = Literal["open", "api", "listing", "admin"]
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What a call has to know of the loaded model before its body is complete.
+    """A question about the loaded model that a call asks before its body is complete.
 
     Attributes:
         ask: the call for the model's card.

@@ -90,12 +90,12 @@ def decode_json(data: bytes | str, halves: Halves | None = None) -> Any:
 
 
 def too_deep(data: bytes | str) -> str:
-    """What to say of a JSON text that raised RecursionError."""
+    """Message for a JSON text that raised RecursionError: its depth."""
     return f"it is nested {_depth(data)} levels deep, which is too much"
 
 
 def _depth(data: bytes | str) -> int:
-    """How deep the brackets go, those in strings aside."""
+    """Depth of nested brackets, without those in strings."""
     deepest = depth = 0
     in_string = escaped = False
     for character in data if isinstance(data, str) else data.decode("latin-1"):
@@ -128,7 +128,7 @@ def _joined(value: Any, halves: Halves | None, place: tuple[Any, ...]) -> Any:
 
 
 def _index(item: Any, position: int) -> Any:
-    """What an item of a list is known by from chunk to chunk."""
+    """Key of a list's item that is the same in every chunk: its `index`, else its position."""
     return item.get("index", position) if isinstance(item, dict) else position
 
 

@@ -1,4 +1,4 @@
-"""Where the server is, and what every request to it carries."""
+"""Address, keys, headers and limits of a server: what every request to it carries."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def normalised_url(url: str) -> str:
 
 
 def _is_host(name: str) -> bool:
-    """Whether a name can be looked up, or is an address."""
+    """True for a host name that can be looked up, or an IP address."""
     if ":" in name:
         return True
     labels = name.removesuffix(".").split(".")

@@ -1,7 +1,7 @@
-"""Which key goes into which header, for which class of route.
+"""The key header of a request, by the class of its route.
 
-TabbyAPI reads `X-Api-Key` only on API routes and `X-Admin-Key` only on admin routes, and trips
-over spare or empty ones: a request carries exactly one key header, or none.
+TabbyAPI reads `X-Api-Key` only on API routes and `X-Admin-Key` only on admin routes, and fails
+on spare or empty ones: a request carries exactly one key header, or none.
 """
 
 from __future__ import annotations

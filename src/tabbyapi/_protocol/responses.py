@@ -1,4 +1,4 @@
-"""What an answer means: a result, or one of the errors of the tree.
+"""Read answers: into a result, or into one of the errors of errors.py.
 
 TabbyAPI has four shapes of error body (a string detail, a list of field errors, an OpenAI-style
 object, and plain text under 500); proxies and other servers add HTML and nothing at all.
@@ -123,7 +123,7 @@ def _kind(
 
 
 class ReportedError(msgspec.Struct):
-    """What a server says of an error, in any of its shapes."""
+    """The parts of an error body, whatever its shape."""
 
     message: str | None = None
     details: list[str] = []
@@ -132,9 +132,9 @@ class ReportedError(msgspec.Struct):
 
 
 def read_error(body: bytes) -> ReportedError | None:
-    """What a body reports of an error; None if it is no error body.
+    """Read an error body; None if it is none.
 
-    Such are `{"detail": ...}`, `{"error": ...}` and `{"object": "error", "message": ...}`.
+    Error bodies are `{"detail": ...}`, `{"error": ...}` and `{"object": "error", "message": ...}`.
     """
     try:
         data = decode_json(body)

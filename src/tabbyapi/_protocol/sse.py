@@ -115,7 +115,7 @@ class SSEDecoder:
         return payloads
 
     def finish(self) -> list[bytes]:
-        """What is left when the stream has ended: an event that lacked its closing blank line."""
+        """End the stream; returns the last event if only its closing blank line is missing."""
         try:
             payloads = self.feed(b"\n\n") if self._held or self._data is not None else []
         except LineTooLongError as long:  # half an event is none, however long

@@ -147,7 +147,7 @@ class AsyncConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes | memoryview) -> None:
         reader = self._reader
-        if reader is None:  # nobody has asked
+        if reader is None:  # no request is under way
             self.close()
             return
         self.answered = True

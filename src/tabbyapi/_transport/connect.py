@@ -63,7 +63,9 @@ class Route:
         verify: Verify = True,
         cert: Cert | None = None,
     ) -> None:
-        self.url = base_url
+        self.url: str = base_url
+        self.host: str
+        self.port: int
         self.host, self.port = address_of(base_url)
         self.uds = uds
         if uds is not None and not hasattr(socket, "AF_UNIX"):
@@ -79,8 +81,10 @@ class Route:
         if not secure:
             self.tls = None
         through = self.proxy
-        self.first = (self.host, self.port) if through is None else (through.host, through.port)
-        self.tunnelled = through is not None and (secure or through.is_socks)
+        self.first: tuple[str, int] = (
+            (self.host, self.port) if through is None else (through.host, through.port)
+        )
+        self.tunnelled: bool = through is not None and (secure or through.is_socks)
         if through is not None and through.scheme == "https":
             if secure:
                 raise ValidationError(
@@ -93,8 +97,8 @@ class Route:
             self.proxy_tls = TLS(through.host)
         asked_whole = through is not None and not self.tunnelled
         login = (through.authorization or "") if through is not None and asked_whole else None
-        self.heads = RequestHeads(base_url, login)
-        self.via = "" if through is None else f" through the proxy {through}"
+        self.heads: RequestHeads = RequestHeads(base_url, login)
+        self.via: str = "" if through is None else f" through the proxy {through}"
 
     def cannot_connect(self, error: BaseException | str) -> ConnectError:
         """The error of a connection that could not be made. It blames the proxy if there is one."""

@@ -68,7 +68,7 @@ class Proxy:
         self.port: int = port or _PORTS[scheme]
         self._user = unquote(parts.username or "")
         self._password = unquote(parts.password or "")
-        self.has_login = parts.username is not None
+        self.has_login: bool = parts.username is not None
 
     @property
     def is_socks(self) -> bool:

@@ -33,8 +33,8 @@ class TLS:
     """
 
     def __init__(self, host: str, verify: Verify = True, cert: Cert | None = None) -> None:
-        self.context = _context(verify, cert)
-        self.name = host.partition("%")[0].rstrip(".")
+        self.context: ssl.SSLContext = _context(verify, cert)
+        self.name: str = host.partition("%")[0].rstrip(".")
 
     def secured(self, sock: socket.socket) -> ssl.SSLSocket:
         """Shakes hands over a connected socket, within its timeout.

@@ -158,7 +158,7 @@ def _opened(source: Path) -> Iterator[IO[bytes]]:
 
 
 def _total(source: Path, quiet: bool) -> int | None:
-    """How many lines there are to do; None where that is not known, or of no use."""
+    """Number of lines to do; None if it is unknown or not needed."""
     from ..batch import count_lines
 
     return None if quiet or not source.is_file() else count_lines(source)

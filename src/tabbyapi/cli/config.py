@@ -188,7 +188,7 @@ def _setting(name: str) -> dict[str, Any]:
 
 
 def _key(server: str, name: str) -> dict[str, Any]:
-    """Where a key is stored, but not the key."""
+    """Source of a key (a file, the environment), without the key."""
     variable = KEY_VARIABLES[name]
     if os.environ.get(variable):
         return {"value": "set", "origin": variable}

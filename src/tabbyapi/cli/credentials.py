@@ -49,7 +49,7 @@ def stored_key(url: str, name: KeyName) -> str | None:
 
 
 def place_of_key(url: str, name: KeyName) -> Place | None:
-    """Where the key of a server is stored; does not read the key."""
+    """Source of a server's stored key; does not read the key."""
     keys = _read().get(url, {})
     if name not in keys:
         return None

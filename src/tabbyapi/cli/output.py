@@ -1,4 +1,4 @@
-"""Everything that the commands write: text for people, JSON for programs.
+"""Output of all commands: text for people, JSON for programs.
 
 A server or a model may send escape sequences that retitle a terminal, fill the clipboard or
 reorder a line. So all output goes through `put`: a terminal gets text that it cannot act on, a

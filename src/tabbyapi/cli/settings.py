@@ -275,7 +275,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _next_table(lines: list[str], start: int) -> int:
-    """Where the next table begins; the place for a new last line if there is none."""
+    """Line where the next table begins, or the end of the file if there is none."""
     found = (i for i in range(start, len(lines)) if _TABLE.match(lines[i]))
     return next(found, len(lines) - 1)
 

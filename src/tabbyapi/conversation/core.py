@@ -33,7 +33,7 @@ __all__ = ["ContextUse", "Core", "Pending", "initial_state"]
 
 
 class ContextUse(msgspec.Struct, frozen=True):
-    """How full a conversation is, in tokens.
+    """Tokens used and left in a conversation's context window.
 
     Attributes:
         used: upper bound of what the window takes in the next prompt.

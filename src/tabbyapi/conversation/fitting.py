@@ -219,7 +219,7 @@ def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _candidates(state: State, entries: Sequence[Entry], new: int) -> list[int]:
-    """Where the window may begin: at the start of a turn, at the new one at the latest."""
+    """Places where the window may begin: the starts of turns, the new turn the last of them."""
     latest = turn_start(entries, min(new, len(entries) - 1))
     return [i for i in turn_starts(entries) if state.start < i <= latest]
 

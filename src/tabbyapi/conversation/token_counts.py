@@ -109,7 +109,7 @@ class TokenCounts(msgspec.Struct):
             self.last = None
 
     def reshape(self, shape: bytes, prefix: int) -> None:
-        """What prompts hold beside the entries has changed; it takes `prefix` tokens at most."""
+        """Note a change of the rest of the prompt: it takes at most `prefix` tokens now."""
         self.shape = shape
         self.prefix = prefix
         self.last = None

@@ -40,7 +40,7 @@ class ToolTurn:
 
     @property
     def messages(self) -> list[MessageLike]:
-        """What the loop begins with."""
+        """The conversation that the loop begins with."""
         return [entry.message for entry in self.pending.entries]
 
     def plan(

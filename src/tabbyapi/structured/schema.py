@@ -86,7 +86,7 @@ def _refers(node: Any, ref: str) -> bool:
 
 
 class _Builder:
-    """Makes schemas of types and collects the definitions of classes and enums by name.
+    """Makes the schemas of types, and collects the definitions of classes and enums by name.
 
     Attributes:
         constrained: True if a type had constraints that msgspec does not check.

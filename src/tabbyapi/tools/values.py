@@ -139,7 +139,7 @@ def _valid_part(part: ChatMessageContent) -> ChatMessageContent:
 
 
 def joined(value: Any) -> Any:
-    """What an iterator yields: text if it yields text only, else a list. Others as they are."""
+    """Collect an iterator: text if it yields only text, else a list. Others as they are."""
     if not isinstance(value, Iterator):
         return value
     return joined_items(list(value))

@@ -117,7 +117,7 @@ class ChatCompletionResponse(Value):
 
 
 class Delta(Value, gc=False):
-    """What one chunk adds. TabbyAPI sends no `role`."""
+    """The part of a message that one chunk adds. TabbyAPI sends no `role`."""
 
     content: str | None = None
     reasoning_content: str | None = None

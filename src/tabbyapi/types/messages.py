@@ -40,7 +40,7 @@ class ChatMessageRole(StrEnum):
 
 
 class ChatImageURL(Value, omit_defaults=True):
-    """Where an image is: an http(s) URL that the *server* fetches, or a `data:` URL."""
+    """Address of an image: an http(s) URL that the *server* fetches, or a `data:` URL."""
 
     url: str
 

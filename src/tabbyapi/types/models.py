@@ -16,7 +16,7 @@ __all__ = [
 
 
 class ModelParameters(Value):
-    """How the loaded model is set up.
+    """Parameters of the loaded model.
 
     Attributes:
         max_seq_len: context window, in tokens.
@@ -87,7 +87,7 @@ class LoadProgress(Value):
 
     @property
     def fraction(self) -> float:
-        """How much of this part is loaded, 0 to 1."""
+        """Share of this part that is loaded, 0 to 1."""
         return self.module / self.modules if self.modules else 0.0
 
     @property
@@ -103,7 +103,7 @@ class GenerationSettings(Value):
 
 
 class ServerProps(Value, kw_only=True):
-    """What the server can do with the loaded model.
+    """Properties of the server with its loaded model.
 
     Attributes:
         total_slots: requests generated at once; more wait.

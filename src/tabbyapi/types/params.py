@@ -86,7 +86,7 @@ class SamplingParams(TypedDict, total=False):
     repetition_penalty: Annotated[float | None, Range(0, above=True)]
     """Above 0; more than 1 discourages tokens already present. Default 1.0 (off)."""
     penalty_range: Annotated[int | None, Range(-1)]
-    """How many of the last tokens the penalties look at; -1 = all. Default -1."""
+    """Number of last tokens that the penalties look at; -1 = all. Default -1."""
     repetition_decay: int | None
     """Tokens over which the repetition penalty fades out beyond its range. Default 0."""
     logit_bias: Annotated[Mapping[int | str, float] | None, rules.logit_bias]
@@ -94,7 +94,7 @@ class SamplingParams(TypedDict, total=False):
     adaptive_target: float | None
     """Target probability of the adaptive-P sampler; below 1 switches it on. Default 1.0 (off)."""
     adaptive_decay: float | None
-    """How slowly the adaptive-P sampler forgets. Default 0.9."""
+    """Decay of the adaptive-P sampler: the higher, the longer it remembers. Default 0.9."""
     logprobs: Annotated[int | bool | None, Range(0)]
     """True: log probability of each token; N > 1: with N alternatives. Default 0 (off)."""
     top_logprobs: Annotated[int | None, Range(0)]
@@ -130,7 +130,7 @@ class SamplingParams(TypedDict, total=False):
     dry_allowed_length: int | None
     """Longest repetition that DRY lets pass, in tokens."""
     dry_range: int | None
-    """How many of the last tokens DRY looks at."""
+    """Number of last tokens that DRY looks at."""
     dry_sequence_breakers: str | Sequence[str] | None
     """Strings at which DRY starts afresh."""
     mirostat_mode: int | None
@@ -257,7 +257,7 @@ class DraftModel(TypedDict, total=False):
 
 
 class LoadParams(CallOptions, total=False):
-    """How to load a model.
+    """Parameters of loading a model.
 
     What is left out takes the default named here, not what the server's config.yml says, unless
     its `use_as_default` list names the field. `tabbyapi.CONFIG` lets config.yml through. A
@@ -303,14 +303,14 @@ class LoadParams(CallOptions, total=False):
 
 
 class LoadEmbeddingParams(CallOptions, total=False):
-    """How to load an embedding model."""
+    """Parameters of loading an embedding model."""
 
     embeddings_device: str | None
-    """Where it runs: "cpu", "auto" or "cuda". Default: the server's."""
+    """Device it runs on: "cpu", "auto" or "cuda". Default: the server's."""
 
 
 class DownloadParams(CallOptions, total=False):
-    """What to download, and where to."""
+    """Parameters of a download."""
 
     repo_type: Literal["model", "lora", ""] | None
     """Decides the folder it goes to; "" lets the server find out. Default "model"."""
@@ -331,7 +331,7 @@ class DownloadParams(CallOptions, total=False):
 
 
 class EncodeParams(CallOptions, total=False):
-    """How to encode a text or messages."""
+    """Parameters of encoding a text or messages."""
 
     add_bos_token: bool | None
     """Begin with the BOS token. Default True."""
@@ -344,25 +344,25 @@ class EncodeParams(CallOptions, total=False):
 
 
 class DecodeParams(CallOptions, total=False):
-    """How to decode tokens."""
+    """Parameters of decoding tokens."""
 
     decode_special_tokens: bool | None
     """Write special tokens out as their markup. Default True; False leaves them out."""
 
 
 class LoraParams(CallOptions, total=False):
-    """How to load adapters."""
+    """Parameters of loading adapters."""
 
     skip_queue: bool | None
     """Meant to not wait for running requests. Default False."""
 
 
 class EmbeddingParams(CallOptions, total=False):
-    """How to ask for vectors."""
+    """Parameters of an embedding request."""
 
     encoding_format: Literal["float", "base64"] | None
-    """How the numbers travel: as decimal text, or as base64, which is a third of the size. The
-    result is the same: lists of floats. Default "float".
+    """Encoding of the numbers in the answer: decimal text, or base64, which is a third of
+    the size. The result is the same: lists of floats. Default "float".
     """
     model: str | None
     """Ignored by TabbyAPI: the loaded embedding model answers."""

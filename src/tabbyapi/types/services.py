@@ -31,7 +31,7 @@ class HealthIssue(Value):
 
 
 class HealthStatus(Value):
-    """What `GET /health` says.
+    """The answer of `GET /health`.
 
     TabbyAPI calls itself unhealthy after one failed generation and until it is restarted, even
     if it works again. Without a model it is healthy.

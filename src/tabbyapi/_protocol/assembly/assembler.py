@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 class Choice(Protocol):
-    """What one choice has received so far."""
+    """State of one choice: the parts received so far."""
 
     def add(self, choice: Any, /) -> None:
         """Take in the choice's part of a chunk."""

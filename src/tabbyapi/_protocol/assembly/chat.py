@@ -23,7 +23,7 @@ __all__ = ["chat_stream_decoder", "chunk_of_response"]
 
 
 class _Choice(Ending):
-    """What one choice has received so far."""
+    """State of one choice: the parts received so far."""
 
     __slots__ = ("content", "logprobs", "reasoning", "tool_calls")
 

@@ -19,7 +19,7 @@ __all__ = ["chunk_of_completion", "completion_stream_decoder"]
 
 
 class _Choice(Ending):
-    """What one choice has received so far."""
+    """State of one choice: the parts received so far."""
 
     __slots__ = ("length", "logprobs", "text")
 

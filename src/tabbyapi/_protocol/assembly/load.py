@@ -17,7 +17,7 @@ _AFTERWARDS = "the model that was loaded before has been unloaded, so none is lo
 
 
 class _Latest:
-    """Keeps the last step: that is all a load comes to."""
+    """Assembler of a load: keeps the last step, which is the result."""
 
     __slots__ = ("_last",)
 

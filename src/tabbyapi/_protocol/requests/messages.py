@@ -74,7 +74,7 @@ def has_images(messages: list[Any]) -> bool:
 
 
 def _is_plain(item: Any) -> bool:
-    """Whether it is a dict of a role and a text, by far the most messages: it is sent as it is."""
+    """True for a dict of a role and a text, which is sent as it is: by far the most messages."""
     if type(item) is not dict or len(item) != 2:
         return False
     role = item.get("role")

@@ -86,12 +86,12 @@ def _texts(field: str, value: Any) -> str | list[str]:
 
 
 def prompt_of(value: Any) -> str | list[str]:
-    """The prompt of a completion: text, or several."""
+    """Check the prompt of a completion: a text, or several."""
     return _texts("prompt", value)
 
 
 def embedding_input(value: Any) -> str | list[str]:
-    """What to embed: text, or several."""
+    """Check the input of an embedding request: a text, or several."""
     return _texts("input", value)
 
 

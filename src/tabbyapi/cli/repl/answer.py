@@ -29,7 +29,7 @@ _PEEK = 4  # lines of folded reasoning on show while it goes on
 
 
 class AnswerView(Protocol):
-    """Where an answer is shown."""
+    """Display of an answer."""
 
     def add(self, chunk: ChatCompletionStreamResponse) -> None:
         """Take in a chunk."""
@@ -232,7 +232,7 @@ class Turn(Work):
 
     @property
     def response(self) -> ChatCompletionResponse | None:
-        """What has arrived, None if nothing has."""
+        """The response so far, None before its first chunk."""
         try:
             return self._stream.response if self._stream is not None else None
         except StreamError:
@@ -274,7 +274,7 @@ def follow(work: Work, view: AnswerView, keyboard: Keyboard) -> bool:
 
 
 def _items(arrived: SimpleQueue[Item]) -> Iterator[Item]:
-    """What arrives until it is time for the next frame."""
+    """Chunks that arrive before the next frame is due."""
     end = time.monotonic() + _FRAME
     while (left := end - time.monotonic()) > 0:
         try:

@@ -128,7 +128,7 @@ def _edit(session: ChatSession, _: str) -> None:
 
 
 def _taken_back(session: ChatSession, otherwise: str) -> ContentLike:
-    """What was said in the last turn, which is taken back until the next one takes its place."""
+    """The last turn's message; the turn is taken back until the next one replaces it."""
     before = session.snapshot()
     said = session.conversation.undo()
     if said is None:

@@ -28,7 +28,7 @@ _SIGTSTP = getattr(signal, "SIGTSTP", None)  # not on Windows
 
 
 class Pressed(Enum):
-    """What a key press during an answer asks for."""
+    """Action of a key pressed during an answer."""
 
     NOTHING = auto()
     STOP = auto()

@@ -26,12 +26,12 @@ __all__ = ["PATIENCE", "ChatSession", "Snapshot"]
 _RECALLED = 10  # messages shown of a conversation that goes on
 _LINES = 12  # of each, at most
 PATIENCE = 5.0
-"""Seconds for an answer that is only good to know."""
+"""Seconds to wait for information that the chat can do without."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a turn that brings nothing goes back to."""
+    """State before a turn, restored if the turn fails."""
 
     conversation: Conversation
     last: ChatCompletionResponse | None
@@ -100,7 +100,7 @@ class ChatSession:
         sys.stdout.flush()
 
     def view(self) -> AnswerView:
-        """Where the next answer is shown."""
+        """Display of the next answer."""
         if self.coloured:
             return MarkdownView(self.write, show_reasoning=self.show_reasoning)
         return PlainView(self.write, show_reasoning=self.show_reasoning)
