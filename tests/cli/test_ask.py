@@ -238,3 +238,10 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
         process.stderr.close()
         assert process.wait(30) == 141
     assert errors == b""
+
+
+def test_tries_that_failed_are_told_only_with_verbose(tmp_path: Path) -> None:
+    address = ("--url", "http://127.0.0.1:9")
+    quiet = run(tmp_path, "ask", "What?", *address)
+    assert quiet.stderr.startswith("Error: cannot connect to http://127.0.0.1:9")
+    assert "try 1 failed" in run(tmp_path, "ask", "What?", *address, "--verbose").stderr

@@ -143,6 +143,9 @@ def server_options(function: F) -> F:
         click.get_current_context().meta[ORIGIN] = server.origin
         if verbose:
             _show_requests()
+        elif "TABBY_LOG" not in os.environ:
+            # Retries are logged as warnings, which Python prints where nothing is configured.
+            logging.getLogger("tabbyapi").addHandler(logging.NullHandler())
         return function(*args, server=server, **kwargs)
 
     return command  # type: ignore[return-value]
