@@ -22,5 +22,10 @@ from .services import *
 from .usage import *
 
 if not TYPE_CHECKING:  # checkers know the public names by their imports
-    _MODULES = [item for item in vars().values() if isinstance(item, ModuleType)]
+    # pytest adds modules of its own to those it rewrites.
+    _MODULES = [
+        item
+        for item in vars().values()
+        if isinstance(item, ModuleType) and item.__name__.startswith(f"{__name__}.")
+    ]
     __all__ = [name for module in _MODULES for name in module.__all__ if name in globals()]
