@@ -43,7 +43,7 @@ SERVER_LAYERS = [
     "runtime",
     "prompt grammar",
     "models",
-    "overrides admission",
+    "overrides admission metrics",
     "schemas engine model_files http",
     "auth workers",
     "errors settings paths",

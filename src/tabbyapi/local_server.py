@@ -63,6 +63,8 @@ class ServerSettings(TypedDict, total=False):
     mmproj: str | Path | None
     image_fetch: Literal["public", "off", "any"]
     blind_images: Literal["refuse", "drop"]
+    metrics: bool
+    draft_model: str | Path | None
     inline_loading: bool
     dummy_models: tuple[str, ...]
     cors_origins: tuple[str, ...]

@@ -135,7 +135,8 @@ SCENES: dict[str, tuple[Any, ...]] = {
                     load_model(PLAIN)),
     "loads": ("load_api_key", "load_no_name", "load_empty_name", "load_missing", "load_vision",
               "unload_ok", "load_fail_mid", "model_after_failed_load", "load_fail_exl2",
-              "load_fail_noconfig", "load_with_draft", load_model(PLAIN)),
+              "load_fail_noconfig", "load_with_draft",
+              load_model(PLAIN)),
     "vision": (load_model(VISION), "vision_two_images", "vision_svg_data_url",
                "vision_bad_base64", "vision_bare_base64", "vision_not_an_image",
                "vision_image_url_missing", "vision_http_404", "vision_http_refused",
@@ -175,6 +176,7 @@ SCENES: dict[str, tuple[Any, ...]] = {
 
 # Where ours answers with another status: (ours, why).
 OTHER_STATUS = {
+    "load_with_draft": (400, "the models folder has no draft model of that name"),
     "nomodel_chat_named": (503, "no model is loaded, whatever the request names: no 500"),
     "inline_nomodel_dummy": (503, "no model is loaded, whatever the request names: no 500"),
     "inline_admin_swap_fail": (503, "a model that cannot be loaded is named, with the reason"),
@@ -199,7 +201,7 @@ OTHER_WORDS = {
 
 # Where the values, though of the same shape, say something about the set-up.
 OTHER_VALUES = {
-    "draft_list_admin_key": "draft models are not supported by our engine, so none is listed",
+    "draft_list_admin_key": "any model of the folder may be a draft model",
     "template_list_api": "the name of the template in use tells where it came from",
     "embed_list": "vectors",
     "embed_base64": "vectors",
@@ -216,7 +218,6 @@ OTHER_VALUES = {
 # Where a load goes another way: (the parts it tells of, why).
 OTHER_LOADS = {
     "load_fail_mid": (["error"], "a file that is cut short is found out before the first step"),
-    "load_with_draft": (["error"], "draft models are not supported by our engine, which is told"),
 }
 
 
@@ -234,7 +235,7 @@ NOT_PLAYED = {
     "chat_while_": "refused with 503, Retry-After and the reason",
     "unload_during_": "needs an answer in the middle: tests of unloading have this",
     "harmony_": "our engine has no model of that format",
-    "model_with_draft": "draft models are not supported by our engine",
+    "model_with_draft": "the models folder has no draft model of that name",
     "vision_http_url": "addresses of this machine are not fetched; tests of images allow it",
     "download_fail": "the text is that of the machine's sockets",
     "tok_decode": "ids of another vocabulary",

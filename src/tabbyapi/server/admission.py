@@ -112,6 +112,11 @@ class ContextPool:
         self._running: set[Share] = set()
         self._waiting: list[tuple[int, int, Share, asyncio.Future[None]]] = []
 
+    @property
+    def used(self) -> int:
+        """Tokens that the answers hold which run."""
+        return sum(share.tokens for share in self._running)
+
     def share(self, put_back: Callable[[], None] | None, *, grows: bool) -> Share:
         """A share that holds nothing yet. Shares made earlier go first."""
         return Share(self, put_back, grows)
@@ -162,4 +167,4 @@ class ContextPool:
     def _fits(self, share: Share, tokens: int) -> bool:
         if share.fixed and any(s.fixed and (s.grows or share.grows) for s in self._running):
             return False
-        return tokens + sum(s.tokens for s in self._running) <= self.size
+        return tokens + self.used <= self.size

@@ -22,6 +22,7 @@ from .routes import (
     embeddings,
     info,
     loras,
+    metrics,
     model_load,
     openapi,
     sampling,
@@ -57,6 +58,7 @@ def routes(runtime: Runtime) -> list[BaseRoute]:
     """All routes of the server, connected to its state."""
     parity = runtime.settings.parity
     listed = [endpoint for module in _MODULES for endpoint in module.ROUTES]
+    listed += metrics.ROUTES if runtime.metrics is not None else []
     return [Served(e, runtime) for e in listed if not (parity and e.added)]
 
 

@@ -58,6 +58,8 @@ class LoadOptions:
         n_ctx: context in tokens; None takes the setting, else the model's.
         vision: load the projector that belongs to the model, if there is one.
         prompt_template: name of a file of the templates folder.
+        draft: a smaller model that proposes tokens; None takes the setting's, if the model is the
+            setting's too.
         skip_queue: end the answers that are being generated instead of waiting for them.
         on_progress: is given shares from 0 to 1, the first when the load begins, and none if the
             model is loaded already.
@@ -66,6 +68,7 @@ class LoadOptions:
     n_ctx: int | None = None
     vision: bool = True
     prompt_template: str | None = None
+    draft: Path | None = None
     skip_queue: bool = False
     on_progress: Callable[[float], None] | None = None
 
@@ -241,6 +244,7 @@ class ModelManager:
                 timeout=settings.engine_timeout,
                 load_timeout=settings.load_timeout,
                 mmproj=self._projector(file.path) if options.vision else None,
+                draft=options.draft or self._draft(file.path),
             ),
             on_progress=options.on_progress,
         )
@@ -261,6 +265,9 @@ class ModelManager:
         """The projector that lets this model see, or None."""
         given = self._settings.mmproj
         return given if given and model == self._settings.model else find_projector(model)
+
+    def _draft(self, model: Path) -> Path | None:
+        return self._settings.draft_model if model == self._settings.model else None
 
     async def use_adapters(self, adapters: dict[str, Adapter], *, wait: bool = True) -> None:
         """Restart the engine with these LoRA adapters; if that fails, with the previous ones.

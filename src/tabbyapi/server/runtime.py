@@ -14,6 +14,7 @@ from .auth import Keys
 from .engine import EngineError
 from .grammar.checker import GrammarChecker
 from .http.bodies import Bodies
+from .metrics import Metrics
 from .model_files.files import open_model
 from .model_files.folders import find_gguf
 from .models import LoadedModel, ModelManager
@@ -42,6 +43,7 @@ class Runtime:
         self.templates = TemplateLoader(settings)
         self.models = ModelManager(settings, self.admission, self.templates.of_model)
         self.grammars = GrammarChecker()
+        self.metrics = Metrics(self._context) if settings.metrics else None
         self.issues: list[dict[str, str]] = []
         self.downloading: set[Path] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -49,6 +51,10 @@ class Runtime:
     def model(self) -> LoadedModel:
         """The loaded model; raises `HTTPError` (503) if there is none."""
         return self.models.require()
+
+    def _context(self) -> tuple[int, int]:
+        loaded = self.models.loaded
+        return (loaded.context.used, loaded.n_ctx) if loaded is not None else (0, 0)
 
     async def start(self) -> None:
         """Load what the settings name.

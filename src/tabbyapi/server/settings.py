@@ -53,6 +53,9 @@ class Settings:
             includes those of this machine and its network.
         blind_images: images for a model that cannot see: "refuse" answers 400, "drop" leaves them
             out of the prompt, as TabbyAPI does.
+        metrics: answer `GET /metrics` in the text format of Prometheus, for the API key.
+        draft_model: small model (GGUF) of the same vocabulary that proposes tokens, which `model`
+            then checks several at a time; faster where the small one is often right.
         inline_loading: lets the `model` field switch models (needs the admin key).
         dummy_models: names to list that stand for the loaded model.
         cors_origins: origins a browser may call from; () switches CORS off.
@@ -103,6 +106,8 @@ class Settings:
     mmproj: Path | None = None
     image_fetch: Literal["public", "off", "any"] = "public"
     blind_images: Literal["refuse", "drop"] = "refuse"
+    metrics: bool = False
+    draft_model: Path | None = None
     inline_loading: bool = False
     dummy_models: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()

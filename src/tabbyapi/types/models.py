@@ -28,7 +28,7 @@ class ModelParameters(Value):
         prompt_template_content: its source.
         use_vision: True if images are understood; otherwise TabbyAPI drops them in silence. None
             if the server does not tell.
-        draft: always None: TabbyAPI does not tell about the draft model.
+        draft: the card of the draft model, from the local server; TabbyAPI does not tell it.
     """
 
     max_seq_len: int | None = None

@@ -40,8 +40,21 @@ def main() -> None:
         _say(failed=f"the engine cannot be imported: {error}", kind="import")
         raise SystemExit(1) from None
     common = xllamacpp.CommonParams()
+    draft = parameters.pop("draft_model", "")
     adapters, folder = parameters.pop("lora_adapters", []), parameters.pop("folder")
     _set(common, parameters)
+    if draft:
+        speculative = common.speculative
+        speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        _set(
+            speculative.draft,
+            {
+                "mparams": {"path": draft},
+                "cpuparams": parameters["cpuparams"],
+                "cpuparams_batch": parameters["cpuparams_batch"],
+            },
+        )
+        common.speculative = speculative
     if adapters:
         common.lora_adapters = [
             xllamacpp.CommonAdapterLoraInfo(a["path"], a["scale"]) for a in adapters

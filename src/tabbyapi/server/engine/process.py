@@ -84,6 +84,8 @@ class EngineSpec:
     load_timeout: float = 600.0
     """Seconds without progress after which a load is given up."""
     mmproj: Path | None = None
+    draft: Path | None = None
+    """A smaller model that proposes tokens."""
     pooling: int | None = None
     """For an embedding model: how the vectors of tokens become one; -1 as its file says."""
 
@@ -104,6 +106,7 @@ class EngineSpec:
             "cpuparams": {"n_threads": self.threads},
             "cpuparams_batch": {"n_threads": self.threads},
             "n_gpu_layers": self.gpu_layers,
+            "draft_model": str(self.draft or ""),
             "n_threads_http": self.slots + 8,
             "cache_ram_mib": self.cache_ram_mib,
             "prefill_assistant": False,

@@ -21,6 +21,7 @@ from ..engine import EngineDied, EngineRefusal, Native
 from ..errors import HTTPError, busy, context_refused, error_event, json_answer
 from ..http.access_log import count_tokens
 from ..http.sse import DONE, AnyOutgoing, EventStream, pings, unless_gone
+from ..metrics import AnswerMeter
 from ..models import LoadedModel
 from ..runtime import Runtime
 from .choices import usage
@@ -259,6 +260,7 @@ class _Run:
         self._loaded = answer.loaded
         self._avoided = 0
         self._slot = answer.runtime.admission.slot
+        self._meter = AnswerMeter(answer.runtime.metrics)
         self._job = answer.jobs[index]
         self._put = partial(target.take, index)
         self._drain = drain
@@ -293,11 +295,13 @@ class _Run:
 
     def _keep(self, step: Step) -> bool:
         assert self._kept is not None
+        self._meter.got_token()
         self._kept.append(step)
         self._grow()
         return True
 
     def _count(self, step: Step) -> bool:
+        self._meter.got_token()
         self._grow()
         return self._put(step)
 
@@ -317,12 +321,20 @@ class _Run:
         return grown + limit
 
     async def until_finished(self) -> None:
+        try:
+            await self._generate()
+        finally:
+            end = self._generation.finish
+            self._meter.ends(*((end.tokens, end.timings) if end is not None else ()))
+
+    async def _generate(self) -> None:
         dead: Native | None = None
         crowded = False
         while True:
             async with self._slot:
                 try:
                     await self._share.hold(self._most if crowded else self._needed())
+                    self._meter.runs()
                     native = await self._loaded.native(after=dead)
                     await self._generation.follow(native)
                 except EngineDied as error:
@@ -337,6 +349,7 @@ class _Run:
                         raise
                     crowded = True
                 finally:
+                    self._meter.waits()
                     self._share.free()
             if self._generation.finish is not None:
                 break

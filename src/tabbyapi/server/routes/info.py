@@ -101,15 +101,18 @@ async def one_model(request: Request, runtime: Runtime) -> Response:
     return json_answer(model_card(name))
 
 
-async def draft_list(_: Request, __: Runtime) -> Response:
-    """`GET /v1/model/draft/list`: empty, since this server loads no draft models."""
-    return json_answer({"object": "list", "data": []})
+async def draft_list(request: Request, runtime: Runtime) -> Response:
+    """`GET /v1/model/draft/list`: the folder for an admin; each model may be a draft model."""
+    is_admin = permission(request.headers, runtime.keys) == "admin"
+    data = [model_card(name) for name in gguf_names(runtime.settings.folder) if is_admin]
+    return json_answer({"object": "list", "data": data})
 
 
 async def current_model(_: Request, runtime: Runtime) -> Response:
     """`GET /v1/model`: the loaded model with its parameters."""
     loaded = runtime.model()
     template = loaded.template
+    draft = None if runtime.settings.parity else loaded.engine.spec.draft  # TabbyAPI never tells
     return json_answer(
         model_card(
             loaded.file.name,
@@ -124,7 +127,7 @@ async def current_model(_: Request, runtime: Runtime) -> Response:
                 "prompt_template": template.name if template else None,
                 "prompt_template_content": template.source if template else None,
                 "use_vision": loaded.has_vision,
-                "draft": None,
+                "draft": model_card(draft.stem) if draft is not None else None,
             },
         )
     )

@@ -66,6 +66,11 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
         raise HTTPError(
             400, "Could not find the model path for load. Check model name or config.yml?"
         )
+    draft, wanted = None, body.draft_model
+    if wanted is not None:
+        draft = find_gguf(runtime.settings.folder, wanted.draft_model_name)
+    if wanted is not None and draft is None:
+        raise HTTPError(400, "Could not find the path of the draft model. Check its name?")
     news: Mailbox[float] = Mailbox()
     begun = False
 
@@ -78,6 +83,7 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
         n_ctx=body.max_seq_len if (body.max_seq_len or 0) > 0 else None,
         vision=body.vision is not False,
         prompt_template=body.prompt_template,
+        draft=draft,
         skip_queue=bool(body.skip_queue),
         on_progress=progressed,
     )
@@ -86,8 +92,6 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
         """Whether anything had to be done."""
         if body.backend not in (None, *_OURS):
             raise EngineError(f"there is no backend {body.backend!r}: leave it out")
-        if body.draft_model is not None:
-            raise EngineError("draft models are not supported by this server: leave it out")
         await runtime.models.switch(path, body.model_name, options)
         return begun
 
@@ -133,6 +137,8 @@ async def _progress(
     except (EngineError, NotAModelError, TemplateError, OSError) as error:
         return error_event(str(error))
     steps = _STEPS if fresh else 1
+    if fresh and (loaded := runtime.models.loaded) is not None and loaded.engine.spec.draft:
+        outgoing.put(_event("draft", 1, 1, "processing") + _event("draft", 1, 1, "finished"))
     if fresh and (loaded := runtime.models.loaded) is not None and loaded.has_vision:
         outgoing.put(_event("vision", 1, 1, "processing") + _event("vision", 1, 1, "finished"))
     for step in range(said + 1 if fresh else 1, steps + 1):
