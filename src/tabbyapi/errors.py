@@ -209,10 +209,22 @@ class RequestError(TabbyError):
 
 
 class ConnectError(RequestError, ConnectionError):
-    """No connection to the server could be made."""
+    """No connection to the server could be made.
 
-    def __init__(self, message: str, *, sent: bool = False, answered: bool = False) -> None:
+    Attributes:
+        reason: the message without the general advice on where to look for a server.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        sent: bool = False,
+        answered: bool = False,
+        reason: str | None = None,
+    ) -> None:
         super().__init__(message, sent=sent, answered=answered)
+        self.reason = reason or message
 
 
 class RequestTimeout(RequestError, TimeoutError):

@@ -71,4 +71,4 @@ def test_the_goals_name_peers_that_exist_and_read_as_a_table():
     goal = GOALS[0]
     assert goal.other is not None
     results = {goal.ours[0]: {goal.ours[1]: [2.0, 2.0]}, goal.other[0]: {goal.other[1]: [70, 90]}}
-    assert "| 40x | 35 to 45 | yes |" in goals_table(results)
+    assert "| 40x | 35 to 45 | no |" in goals_table(results)

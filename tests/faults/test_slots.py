@@ -218,7 +218,8 @@ def test_left_in_asyncio(single: LocalServer, leave: Callable[..., Any]) -> None
 
 
 PROGRAM = """
-    import os, sys, tabbyapi
+    import os, signal, sys, tabbyapi
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     client = tabbyapi.Client(sys.argv[1], api_key=sys.argv[2])
     stream = client.chat.create_stream(
         [tabbyapi.user("Go on.")], max_tokens=60_000, ban_eos_token=True)
@@ -279,7 +280,7 @@ def test_a_forked_child_neither_reads_nor_ends_its_parents_stream(single: LocalS
     """
     process = program(single, more)
     out, said = process.communicate(timeout=20)
-    assert "another process" in out
+    assert "another process" in out, said
     assert "parent: goes on" in out
     assert process.returncode == 0, said
     assert is_free(single)

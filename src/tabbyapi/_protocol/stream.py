@@ -32,6 +32,7 @@ class Assembler(Protocol[C, R_co]):
     def response(self) -> R_co | None: ...
 
 
+_LF, _CR = b"\n\r"
 _ODD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for an event that has to be looked at closely."""
 
@@ -103,17 +104,19 @@ class StreamDecoder(Generic[C, R]):
             sse.between
             and data[:6] == b"data: "
             and data[-4:] == b"\r\n\r\n"
-            and len(lines := data[6:-4].splitlines()) == 1
-            and len(payload := lines[0]) <= sse.max_event
+            and _LF not in (payload := data[6:-4])  # a number is found faster than bytes
+            and _CR not in payload
+            and payload
+            and len(payload) <= sse.max_event
             and not self.done
             and self.error is None
         ):
             try:
                 chunk = self._fast(payload)
             except _ODD:
-                return self._chunks(lines)
+                return self._chunks([payload])
             if not self._is_chunk(chunk):
-                return self._chunks(lines)
+                return self._chunks([payload])
             self._answered = True
             return [chunk]
         if self.done or self.error is not None:

@@ -113,11 +113,14 @@ class Route:
                 else f"Check {source}, or except the server with NO_PROXY or proxy=False"
             )
             return ConnectError(f"cannot connect{self.via}: {reason}. {advice}")
-        advice = advice or (
-            "Is TabbyAPI running there? Check base_url (or TABBY_API_ENDPOINT), or start a server "
-            "on this machine with 'tabbyapi serve'"
+        what = f"cannot connect to {server}{self.via}: {reason}"
+        if advice:
+            return ConnectError(f"{what}. {advice}")
+        return ConnectError(
+            f"{what}. Is TabbyAPI running there? Check base_url (or TABBY_API_ENDPOINT), or start "
+            "a server on this machine with 'tabbyapi serve'",
+            reason=what,
         )
-        return ConnectError(f"cannot connect to {server}{self.via}: {reason}. {advice}")
 
     def socks(self, kind: Any) -> Any:
         """The SOCKS proxy, as a `Proxy` of python-socks of this kind (sync or asyncio).

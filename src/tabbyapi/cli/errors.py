@@ -83,13 +83,12 @@ def _unreachable(error: ConnectError) -> str:
     origin = context.meta.get(ORIGIN, DEFAULT_ORIGIN) if context else DEFAULT_ORIGIN
     from .embedded import LOCAL_EXTRA, local_extra_missing
 
-    what, _, _ = error.message.partition(". Is TabbyAPI")
     missing = local_extra_missing() is not None
     start = (
         f"install one on this machine: {LOCAL_EXTRA}" if missing else "start one: tabbyapi serve"
     )
     return (
-        f"{what}.\n"
+        f"{error.reason}.\n"
         f"  The address is {origin}.\n"
         f"  Say where your server is with --url http://HOST:PORT, or {start}"
     )
