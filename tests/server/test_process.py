@@ -18,6 +18,10 @@ from typing import Any
 import pytest
 import urllib3
 
+from support.tiny_model import write_random
+from tabbyapi.server.main import ServeError, serve
+from tabbyapi.server.settings import Settings
+
 from .conftest import CHAT, HELLO, data_events
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and users")
@@ -119,4 +123,64 @@ def test_a_client_that_does_not_read_does_not_hold_up_the_end(random_model: Path
         assert deaf.recv(12) == b"HTTP/1.1 200"
         process.terminate()
         _, logged = process.communicate(timeout=15)
+    assert "Traceback" not in logged
+
+
+def is_healthy(url: str) -> bool:
+    return urllib3.request("GET", url + "/health", retries=False).status == 200
+
+
+@pytest.mark.parametrize("home", [None, "/"])
+def test_without_a_home_folder_it_serves_with_keys_that_are_given(
+    random_model: Path, home: str | None
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    env = {name: value for name, value in kept.items() if name != "HOME"}
+    env |= {"HOME": home} if home else {}
+    options = ("--port", "0", "--api-key", "a-key", "--admin-key", "an-admin-key")
+    with served(random_model, *options, auth=True, env=env) as (url, process):
+        assert is_healthy(url)
+        process.terminate()
+        _, logged = process.communicate(timeout=30)
+    assert "Traceback" not in logged
+
+
+def test_the_last_port_has_no_next_one(random_model: Path) -> None:
+    with socket.socket() as taken:
+        try:
+            taken.bind(("127.0.0.1", 65535))
+        except OSError:
+            pytest.skip("another program has port 65535")
+        taken.listen()
+        with pytest.raises(ServeError, match=r"Port 65535 of 127\.0\.0\.1 is taken: choose"):
+            serve(Settings(model=random_model, port=65535, auth=False), next_port=True)
+    with pytest.raises(ServeError, match="ports are 0 to 65535"):
+        serve(Settings(model=random_model, port=65536, auth=False))
+
+
+@pytest.mark.parametrize("host", ["[::1]", "::1"])
+def test_an_ipv6_address_may_have_brackets(random_model: Path, host: str) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with served(random_model, "--host", host, "--port", "0") as (url, _):
+        assert url.startswith("http://[::1]:")
+        assert is_healthy(url)
+
+
+def test_sigterm_is_handled_before_the_load_and_ends_the_process(tmp_path: Path) -> None:
+    model = write_random(tmp_path / "model.gguf")
+    command = [sys.executable, "-m", "tabbyapi", "serve", "-m", str(model), "--no-auth"]
+    process = subprocess.Popen(
+        [*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline().startswith("Model: ")  # the load comes next
+    status = Path(f"/proc/{process.pid}/status")
+    if status.exists():  # the kernel would drop a signal without a handler, were this process 1
+        caught = next(s for s in status.read_text().splitlines() if s.startswith("SigCgt:"))
+        assert int(caught.split()[1], 16) & 1 << (signal.SIGTERM - 1)
+    process.terminate()
+    _, logged = process.communicate(timeout=20)
     assert "Traceback" not in logged

@@ -48,6 +48,20 @@ class ServeError(Exception):
     """The server could not start; the message says why and what to do."""
 
 
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM is as Ctrl-C, from the first moment on: process 1 would not react otherwise."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@_sigterm_interrupts()
 def serve(
     settings: Settings,
     *,
@@ -173,6 +187,8 @@ def _open(model: Path | None) -> ModelFile | None:
 
 def _listen(host: str, port: int, *, next_port: bool) -> socket.socket:
     """A listening socket."""
+    if not 0 <= port <= 65535:
+        raise ServeError(f"There is no port {port}: ports are 0 to 65535.")
     ports = [port, port + 1] if next_port and 0 < port < 65535 else [port]
     for candidate in ports:
         try:
@@ -182,8 +198,6 @@ def _listen(host: str, port: int, *, next_port: bool) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise ServeError(f"Cannot listen on {host}:{candidate}: {error.strerror}") from None
-        except OverflowError:
-            raise ServeError(f"There is no port {candidate}: ports are 0 to 65535.") from None
     taken = " and ".join(map(str, ports))
     raise ServeError(f"Port {taken} of {host} is taken: choose another with --port, or 0 for any.")
 
@@ -242,6 +256,8 @@ def main() -> None:
         )
     except ServeError as error:
         report(error=str(error))
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
         raise SystemExit(1) from None
 
 
