@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help chat test check cover lint types docs build bench fuzz soak clients screenshots hooks clean
+.PHONY: help chat test check cover lint types docs build bench fuzz soak ray clients screenshots hooks clean
 
 help:             ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -59,6 +59,10 @@ fuzz: $(DEV)      ## everything that reads bytes, a minute for each target
 
 soak: $(DEV)      ## five minutes (SOAK_SECONDS) of mixed load against the local server
 	$(BIN)/python -m pytest -m soak
+
+ray: $(DEV)       ## several servers behind one address, and data sets, on a small Ray cluster
+	$(PIP) -e '.[ray]'
+	$(BIN)/python -m pytest -m ray tests/scale
 
 clients: $(DEV)   ## the programs of docs/guides/other-clients.md, with the clients they are about
 	$(PIP) -e '.[langchain]' langchain-tests

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from .connect import Server, server_options
 from .errors import SERVER_ERROR
 from .output import warn
 from .params import generation_options
+from .serve_ray import RAY_EXTRA
 
 if TYPE_CHECKING:
     import asyncio
@@ -66,6 +68,7 @@ __all__ = ["batch"]
 @click.option("--retry-failed", is_flag=True, help="Do the lines again whose result is an error.")
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever OUT.jsonl holds.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
+@click.option("--ray", is_flag=True, help="Share the lines among actors of Ray (JSONL, Parquet).")
 def batch(
     source: Path,
     output: Path,
@@ -76,6 +79,7 @@ def batch(
     unordered: bool,
     text_only: bool,
     quiet: bool,
+    ray: bool,
     **options: Any,
 ) -> None:
     """Answer each line of a file; OUT.jsonl gets one result for each.
@@ -108,6 +112,9 @@ def batch(
 
     if str(source) != "-" and output.exists() and source.samefile(output):
         raise click.UsageError("IN.jsonl and OUT.jsonl are the same file")
+    if ray:
+        _run_with_ray(source, output, server, system, params, options["concurrency"])
+        return
 
     async def run(lines: IO[bytes], show: Any) -> BatchTotals:
         async with server.async_client(retry=0, timeout=timeout) as client:
@@ -168,3 +175,30 @@ def _summary(totals: BatchTotals) -> str:
     good = totals.done - totals.failed
     text = f"{good} {'line' if good == 1 else 'lines'} answered"
     return text + (f", {totals.failed} failed" if totals.failed else "")
+
+
+def _run_with_ray(
+    source: Path,
+    output: Path,
+    server: Server,
+    system: str | None,
+    params: dict[str, Any],
+    concurrency: int,
+) -> None:
+    """Answer a file by way of Ray Data into a folder of files."""
+    if find_spec("ray") is None:
+        raise click.ClickException(f"Ray is not installed: {RAY_EXTRA}")
+    from ..ray.data import chat_files
+
+    failed = chat_files(
+        source,
+        output,
+        endpoint=server.url,
+        api_key=server.keys().get("api_key"),
+        system=system,
+        in_flight=concurrency,
+        **params,
+    )
+    warn(f"The answers are in {output}." + (f" {failed} rows failed." if failed else ""))
+    if failed:
+        click.get_current_context().exit(SERVER_ERROR)

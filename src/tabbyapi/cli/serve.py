@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from ..server.settings import Settings
 from .embedded import LOCAL_EXTRA, local_extra_missing
+from .serve_ray import check_ray, ray_options, serve_with_ray
 from .web import WEB_EXTRA, PageProcess, web_extra_missing
 
 __all__ = ["serve"]
@@ -149,6 +150,7 @@ def _explained(doc: str) -> dict[str, str]:
 @click.option(
     "--gpu-layers", type=int, default=-1, metavar="N", help="Layers on the GPU; -1: all that fit."
 )
+@ray_options
 @click.option("--web", "with_page", is_flag=True, help="Show a page in the browser, too.")
 @click.option("--quiet", "-q", is_flag=True, help="Log no line for each request.")
 @click.pass_context
@@ -168,10 +170,15 @@ def serve(
     \b
     tabbyapi serve --model ~/models/qwen3-4b-q4.gguf
     tabbyapi serve --model model.gguf --host 0.0.0.0 --port 8080 --ctx 16384
+    tabbyapi serve --ray --backend http://gpu1:5000,http://gpu2:5000
 
     Without keys of your own, keys are made up once and kept in a file that only you can read;
     tabbyapi on this machine finds them there. Ctrl-C stops the server.
     """
+    ray = check_ray(options)
+    if ray is not None and ray["backends"]:
+        serve_with_ray(ray, None, options)
+        return
     missing = local_extra_missing()
     if missing is not None:
         raise click.ClickException(f"the local server is not installed ({missing}): {LOCAL_EXTRA}")
@@ -192,6 +199,9 @@ def serve(
     settings = Settings(
         model=path, models_dir=models_dir, api_keys=api_keys, auth=not no_auth, **options
     )
+    if ray is not None:
+        serve_with_ray(ray, settings, options)
+        return
     page = PageProcess() if with_page else None
 
     def listening(url: str, _stop: Callable[[], None]) -> None:

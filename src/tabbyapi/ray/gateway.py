@@ -22,9 +22,9 @@ from .everywhere import ADMIN_PATHS, ask_everywhere
 from .pool import Pool, Server, State
 from .wire import Answer, head, message_of, outgoing, read_whole, send_answer
 
-__all__ = ["Gateway"]
+__all__ = ["GENERATION_PATHS", "Gateway"]
 
-_GENERATION = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+GENERATION_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 _TRIES = 4  # servers that one request is sent to: it may be what breaks them
 _FAULTS = frozenset({500, 502, 503, 504})  # say something about the server, not about the request
 _NO_DATA = re.compile(rb"(?::[^\r\n]*\r?\n(?:\r?\n)*)*")
@@ -124,7 +124,7 @@ class _Exchange:
                 await self._end(message_of(error.body))
 
     async def _ask(self) -> None:
-        generates = self.path in _GENERATION
+        generates = self.path in GENERATION_PATHS
         key = session_key(self.headers, self.body or b"") if generates else b""
         failures: list[_Failure] = []
         passed: list[Server] = []
