@@ -249,8 +249,9 @@ _ELSEWHERE = {
     "guided_regex": "use regex_pattern",
     "grammar": "use grammar_string",
     "stream": "use create_stream to stream, create for one answer",
-    "seed": "TabbyAPI has no seed and would ignore it silently; temperature=0 makes answers "
-    'repeatable, and the local server takes extra_body={"seed": ...}',
+    "seed": "TabbyAPI has no seed and would ignore it silently; temperature=0 takes the "
+    "likeliest token each time (answers that run in parallel may still differ), and "
+    'the local server takes extra_body={"seed": ...}',
     "cfg_scale": "TabbyAPI no longer has it",
     "negative_prompt": "TabbyAPI no longer has it",
     "extra_query": "TabbyAPI's routes take none",
