@@ -190,6 +190,9 @@ def _run_with_ray(
         raise click.ClickException(f"Ray is not installed: {RAY_EXTRA}")
     from ..ray.data import chat_files
 
+    fields = dict(params)
+    if name := fields.pop("model", None):  # `chat_files` takes a file by this name
+        fields["extra_body"] = {**(fields.get("extra_body") or {}), "model": name}
     failed = chat_files(
         source,
         output,
@@ -197,7 +200,7 @@ def _run_with_ray(
         api_key=server.keys().get("api_key"),
         system=system,
         in_flight=concurrency,
-        **params,
+        **fields,
     )
     warn(f"The answers are in {output}." + (f" {failed} rows failed." if failed else ""))
     if failed:
