@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +10,10 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from ..._protocol.assembly.chat import chunk_of_response
 from ...errors import StreamError
 from ...types.chat import ChatCompletionResponse, ChatCompletionStreamResponse
+from ..mcp import describe_call
 from ..output import printable
 from .keyboard import Keyboard, Pressed
 from .markdown import complete_blocks, render
@@ -18,9 +21,19 @@ from .screen import Region, terminal_size
 
 if TYPE_CHECKING:
     from ...conversation import Conversation, ConversationStream
+    from ...tools.calls import PendingCall
     from ...types.messages import ContentLike
 
-__all__ = ["AnswerView", "MarkdownView", "PlainView", "Turn", "Work", "describe_end", "follow"]
+__all__ = [
+    "AnswerView",
+    "MarkdownView",
+    "PlainView",
+    "ToolTurn",
+    "Turn",
+    "Work",
+    "describe_end",
+    "follow",
+]
 
 _FRAME = 1 / 25  # seconds between two redraws, and between two looks at the keyboard
 _QUIET = 2.0  # seconds without a sign of life, where there is no spinner
@@ -173,7 +186,7 @@ class MarkdownView:
             self._region.settle([_dim(f"Thought for {took:.0f} s (/think shows it)"), ""])
 
 
-Item: TypeAlias = ChatCompletionStreamResponse | BaseException | None
+Item: TypeAlias = "ChatCompletionStreamResponse | CallShown | BaseException | None"
 
 
 class Work(Thread):
@@ -239,6 +252,64 @@ class Turn(Work):
             return None
 
 
+class CallShown:
+    """A call of a tool, to be shown, and approved if it `asks`."""
+
+    def __init__(self, text: str, *, asks: bool) -> None:
+        self.text = text
+        self.asks = asks
+        self.approved: SimpleQueue[bool] = SimpleQueue()
+
+
+class ToolTurn(Work):
+    """A turn in which the model may call tools. Its answer arrives as one chunk.
+
+    A turn that is stopped makes no further call; its thread is left behind.
+    """
+
+    def __init__(self, conversation: Conversation, content: ContentLike, *, ask: bool) -> None:
+        super().__init__(self._send, "Waiting for the model")
+        self._conversation = conversation
+        self._content = content
+        self._ask = ask
+        self._stopped = False
+        self._shown: CallShown | None = None
+        self.response: ChatCompletionResponse | None = None
+
+    def _send(self) -> None:
+        response = self._conversation.send(self._content, on_call=self._on_call)
+        if not self._stopped:
+            self.response = response
+            self.arrived.put(chunk_of_response(response))
+
+    def _on_call(self, call: PendingCall) -> bool:
+        shown = self._shown = CallShown(describe_call(call), asks=self._ask)
+        if not self._stopped:
+            self.arrived.put(shown)
+        approved = shown.approved.get() if self._ask and not self._stopped else True
+        if self._stopped:
+            raise StreamError("stopped")
+        return approved
+
+    def stop(self) -> None:
+        """Make no further call."""
+        self._stopped = True
+        if self._shown is not None:
+            self._shown.approved.put(False)
+
+
+def _show_call(shown: CallShown, view: AnswerView, keyboard: Keyboard) -> None:
+    view.leave()
+    question = " · allow it? y/n " if shown.asks else ""
+    sys.stdout.write(shown.text + question)
+    sys.stdout.flush()
+    if shown.asks:
+        approved = keyboard.approves()
+        sys.stdout.write("yes" if approved else "no")
+        shown.approved.put(approved)
+    sys.stdout.write("\n")
+
+
 def follow(work: Work, view: AnswerView, keyboard: Keyboard) -> bool:
     """Show what work brings until it ends; False if Ctrl-C stopped it.
 
@@ -255,6 +326,9 @@ def follow(work: Work, view: AnswerView, keyboard: Keyboard) -> bool:
                     return True
                 if isinstance(item, BaseException):
                     raise item
+                if isinstance(item, CallShown):
+                    _show_call(item, view, keyboard)
+                    continue
                 waiting = False
                 view.add(item)
             if waiting:

@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from enum import Enum, auto
 
@@ -23,6 +24,7 @@ from prompt_toolkit.keys import Keys
 __all__ = ["Keyboard", "Pressed"]
 
 _READS = 64  # of 1,024 bytes, each time: more than a terminal's queue holds
+_LOOK = 1 / 25  # seconds between two looks at the keys
 _PASTE_ON, _PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
 _SIGTSTP = getattr(signal, "SIGTSTP", None)  # not on Windows
 
@@ -68,6 +70,26 @@ class Keyboard:
                 return Pressed.SUSPEND
         store_typeahead(self.source, [press for press in keys if press.key != Keys.CPRResponse])
         return Pressed.STOP if self.source.closed else Pressed.NOTHING
+
+    def approves(self) -> bool:
+        """Wait for y, or for n, Enter or Escape.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+        """
+        while not self.source.closed:
+            for press in self.source.read_keys():
+                if press.key is Keys.ControlC:
+                    raise KeyboardInterrupt
+                if press.key in ("y", "Y"):
+                    return True
+                if press.key in ("n", "N", Keys.ControlM, Keys.Escape):
+                    return False
+            for press in self.source.flush_keys():  # Escape alone
+                if press.key is Keys.Escape:
+                    return False
+            time.sleep(_LOOK)
+        return False
 
     def suspend(self) -> None:
         """Stop the program until the shell goes on with it."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from prompt_toolkit import PromptSession
 from prompt_toolkit.input import create_input
 
+from ...conversation.tool_turn import runs_tools
 from ...errors import ModelNotLoadedError, TabbyError, ValidationError
 from ...types.messages import ContentLike
 from .. import sessions
 from ..errors import explain
 from ..inputs import well_formed
 from ..output import warn
-from .answer import Turn, describe_end, follow
+from .answer import ToolTurn, Turn, describe_end, follow
 from .commands import CommandError, Leave, perform
 from .keyboard import Keyboard
 from .prompt import make_prompt
@@ -33,6 +34,7 @@ def talk(
     *,
     resume: bool = False,
     name: str | None = None,
+    allow_tools: bool = False,
 ) -> None:
     """Talk until Ctrl-D, /quit, or Ctrl-C twice at an empty prompt.
 
@@ -41,6 +43,7 @@ def talk(
         params: parameters of every turn.
         resume: go on with the last conversation, or with that called `name`.
         name: begin or go on with this conversation.
+        allow_tools: make calls of tools without asking.
 
     Raises:
         ValidationError: `name` is no name for a conversation, or there is none to resume.
@@ -55,6 +58,7 @@ def talk(
         name or sessions.fresh_name(),
         Keyboard(create_input()),
         flags=params,
+        allow_tools=allow_tools,
     )
     if name is not None and (resume or sessions.path_of(name).exists()):
         session.resume(name)
@@ -155,7 +159,12 @@ def _answer(session: ChatSession, content: ContentLike, *, typed: bool = False) 
     before = session.before or session.snapshot()
     session.before = None
     conversation, messages = session.conversation, len(session.conversation)
-    turn, view = Turn(conversation, content), session.view()
+    turn: Turn | ToolTurn
+    if runs_tools(conversation.params):
+        turn = ToolTurn(conversation, content, ask=not session.allow_tools)
+    else:
+        turn = Turn(conversation, content)
+    view = session.view()
     stopped, failed = False, True
     try:
         with session.keyboard.listening():

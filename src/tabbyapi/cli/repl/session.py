@@ -58,6 +58,7 @@ class ChatSession:
         draft: text to begin the next prompt with.
         offered: models to choose from by number.
         show_reasoning: show reasoning in full instead of folding it.
+        allow_tools: make calls of tools without asking.
     """
 
     client: Client
@@ -74,6 +75,7 @@ class ChatSession:
     draft: str = ""
     offered: list[str] = field(default_factory=list)
     show_reasoning: bool = False
+    allow_tools: bool = False
 
     @property
     def coloured(self) -> bool:
