@@ -32,7 +32,7 @@ def backends() -> Iterator[list[Backend]]:
 
 @pytest.fixture
 def client(backends: list[Backend], tmp_path: Path) -> Iterator[Client]:
-    found = re.search(r"```haproxy\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)
+    found = re.search(r"```text\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.S)
     assert found is not None
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

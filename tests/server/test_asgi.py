@@ -37,17 +37,9 @@ def plain_uvicorn(random_model: Path) -> Iterator[str]:
     """The application under uvicorn as it comes, with its other HTTP implementation."""
     app = build_app(Settings(model=random_model, threads=1, n_ctx=1024), Keys(enabled=False))
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="h11", lifespan="off", log_level="error")
+    config = uvicorn.Config(app, http="h11", log_level="error")
     server = uvicorn.Server(config)
-
-    async def run() -> None:
-        await app.state.runtime.start()
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            await app.state.runtime.close()
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     deadline = time.monotonic() + 60
     while not server.started and time.monotonic() < deadline:

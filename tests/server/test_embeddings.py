@@ -93,3 +93,16 @@ def test_a_text_that_does_not_fit_and_an_empty_one_are_refused(client: tabbyapi.
         client.embeddings.create("x" * 600)
     with pytest.raises(tabbyapi.APIError, match="empty"):
         client.embeddings.create(["fine", ""])
+
+
+def test_token_ids_are_embedded_as_their_text_is(
+    client: tabbyapi.Client, server: LocalServer
+) -> None:
+    ids = client.tokens.encode("some words", add_bos_token=False)
+    body = {"input": ids, "model": "any"}
+    found = client.request("POST", "/v1/embeddings", json=body)
+    assert found["data"][0]["embedding"] == pytest.approx(
+        client.embeddings.create("some words").vectors[0], abs=1e-3
+    )
+    several = client.request("POST", "/v1/embeddings", json={"input": [ids, ids]})
+    assert len(several["data"]) == 2

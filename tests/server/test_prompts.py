@@ -21,7 +21,9 @@ from support.processes import renderers
 from support.tiny_model import write_random
 from tabbyapi.local_server import LocalServer
 from tabbyapi.server.prompt.child import Job, render
+from tabbyapi.server.prompt.render import chat_prompt
 from tabbyapi.server.prompt.templates import Renderer, TemplateError
+from tabbyapi.server.schemas import ChatCompletionRequest
 
 from .conftest import ADMIN, API, CHAT, HELLO, Raw
 
@@ -263,3 +265,25 @@ def test_a_renderer_does_not_outlive_its_server(random_model: Path) -> None:
         while Path(f"/proc/{renderer}").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+@pytest.mark.parametrize("last", ["<", "|", "\n", "end", "a", "user", "  "])
+def test_a_short_final_message_is_continued_where_it_ends(rendering: Rendering, last: str) -> None:
+    source = (
+        "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    )
+    request = ChatCompletionRequest.model_validate(
+        {
+            "messages": [*HELLO, {"role": "assistant", "content": last}],
+            "continue_final_message": True,
+            "add_generation_prompt": False,
+        }
+    )
+
+    async def prompt() -> str:
+        template = await rendering.renderer.compile(source, "continued")
+        return await chat_prompt(request, template, bos="", eos="")
+
+    hello = HELLO[0]["content"]
+    assert rendering.runner.run(prompt()) == f"<|user|>\n{hello}<|end|>\n<|assistant|>\n{last}"

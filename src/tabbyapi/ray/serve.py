@@ -255,7 +255,8 @@ def run(
         options: what to run.
         host, port: where Serve's proxy listens.
         address: of the cluster: "auto", or as `ray://head:10001`; None starts Ray on this
-            machine, on loopback.
+            machine. It stays on loopback if RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER was "0" when Ray
+            was imported, as `tabbyapi serve --ray` has it.
         name: of the application.
     """
     if not ray.is_initialized():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -63,7 +66,11 @@ def routes(runtime: Runtime) -> list[BaseRoute]:
 
 
 def build_app(settings: Settings, keys: Keys) -> Starlette:
-    """The application. Start and close its `app.state.runtime` around serving."""
+    """The application, for any ASGI server. Its lifespan loads the model and ends the engine.
+
+    Mounted in another application, it has no lifespan of its own: start and close its
+    `app.state.runtime` in that application's.
+    """
     runtime = Runtime(settings, keys)
     middleware = [Middleware(AccessLog)]
     if not keys.enabled:
@@ -78,9 +85,19 @@ def build_app(settings: Settings, keys: Keys) -> Starlette:
                 allow_credentials="*" not in settings.cors_origins,
             )
         )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await runtime.start()
+        try:
+            yield
+        finally:
+            await runtime.close()
+
     app = Starlette(
         routes=routes(runtime),
         middleware=middleware,
+        lifespan=lifespan,
         exception_handlers={404: _refused, 405: _refused},
     )
     app.state.runtime = runtime
