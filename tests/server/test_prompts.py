@@ -287,3 +287,31 @@ def test_a_short_final_message_is_continued_where_it_ends(rendering: Rendering, 
 
     hello = HELLO[0]["content"]
     assert rendering.runner.run(prompt()) == f"<|user|>\n{hello}<|end|>\n<|assistant|>\n{last}"
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+
+
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "Be brief."}]])
+def test_a_template_without_tools_gets_them_in_the_system_message(
+    rendering: Rendering, system: list[dict[str, str]]
+) -> None:
+    request = ChatCompletionRequest.model_validate({"messages": [*system, *HELLO], "tools": [TOOL]})
+
+    async def prompt(describe: bool) -> str:
+        template = await rendering.renderer.compile(SMALL, "small")
+        return await chat_prompt(request, template, bos="", eos="", describe_tools=describe)
+
+    told = rendering.runner.run(prompt(True))
+    assert told.count("system: ") == 1
+    assert all(message["content"] in told for message in system)
+    assert '"name": "weather"' in told
+    assert "<tool_call>" in told
+    assert "weather" not in rendering.runner.run(prompt(False))

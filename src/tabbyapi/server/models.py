@@ -117,6 +117,11 @@ class LoadedModel:
         source = self.template.source if self.template is not None else ""
         return next((form for mark, form in _TOOL_MARKS.items() if mark in source), "none")
 
+    @property
+    def has_no_place_for_tools(self) -> bool:
+        """True if the template does not mention tools."""
+        return self.template is None or "tools" not in self.template.source
+
     async def control_tokens(self, texts: Iterable[str]) -> dict[int, str]:
         """Those of the texts that are a control token each, by its id."""
         if self._control_tokens is None:

@@ -93,14 +93,20 @@ async def chat_prompt(
     bos: str,
     eos: str,
     image: str = "",
+    describe_tools: bool = False,
 ) -> str:
     """Render the prompt, with `image` in place of each image.
+
+    `describe_tools` puts the tools into the system message, for a template that has no place for
+    them.
 
     Raises `HTTPError`: 400 (template), 422 (continuation misused).
     """
     opens = request.add_generation_prompt is not False
     continued = bool(request.continue_final_message)
     messages = message_variables(request.messages, image)
+    if describe_tools and request.tools:
+        _describe_tools(messages, [tool.model_dump() for tool in request.tools])
     if continued:
         _check_continuation(messages, opens)
         messages[-1]["content"] += _CUT
@@ -134,6 +140,20 @@ async def chat_prompt(
     if request.response_prefix and (opens or continued):
         prompt += request.response_prefix
     return prompt
+
+
+def _describe_tools(messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> None:
+    """Put a description of the tools at the end of the system message, which is made if need be."""
+    listed = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    text = (
+        f"You may call these functions, each described by a JSON schema:\n{listed}\n"
+        "To call one, write nothing but\n"
+        '<tool_call>{"name": "the function\'s name", "arguments": {...}}</tool_call>'
+    )
+    if messages and messages[0]["role"] == "system":
+        messages[0] = {**messages[0], "content": f"{messages[0].get('content', '')}\n\n{text}"}
+    else:
+        messages.insert(0, {"role": "system", "content": text})
 
 
 def _check_continuation(messages: list[dict[str, Any]], opens: bool) -> None:

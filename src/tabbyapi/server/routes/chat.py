@@ -87,7 +87,16 @@ async def _prepare(
         raise HTTPError(413, f"The request has more than {settings.max_messages:,} messages.")
     urls = seen_images(body, loaded, settings)
     marker = await image_marker(loaded) if urls else ""
-    text = await chat_prompt(body, loaded.template, bos=loaded.bos, eos=loaded.eos, image=marker)
+    # As llama.cpp does; TabbyAPI drops the tools in silence.
+    described = not settings.parity and loaded.has_no_place_for_tools
+    text = await chat_prompt(
+        body,
+        loaded.template,
+        bos=loaded.bos,
+        eos=loaded.eos,
+        image=marker,
+        describe_tools=described and body.tool_choice != "none",
+    )
     start, end = settings.reasoning_start, settings.reasoning_end
     splits = settings.reasoning == "on" or (settings.reasoning == "auto" and loaded.knows_reasoning)
     last = body.messages[-1].text if body.messages else ""
@@ -105,6 +114,8 @@ async def _prepare(
     # Markup inside of JSON is text, no call.
     reads = body.tool_choice != "none" and not wants_json(body)
     form = settings.tool_format if settings.tool_format != "auto" else loaded.tool_format
+    if form == "none" and settings.tool_format == "auto" and described and body.tools:
+        form = "hermes"
     form = "hermes" if forced else form if reads else "none"
     if form == "llama3" and not body.tools:
         form = "none"
