@@ -37,7 +37,7 @@ class Access(Enum):
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys in force; not `enabled` means that nobody is asked for one."""
+    """The keys in force; without `enabled`, requests need none."""
 
     api: tuple[str, ...] = field(default=(), repr=False)
     admin: str = field(default="", repr=False)
@@ -109,7 +109,7 @@ def load_keys(settings: Settings) -> Keys:
 
 
 def _is_key(value: object) -> bool:
-    """Whether a header can carry it: visible characters, at least one."""
+    """True if a header can carry it: visible characters, at least one."""
     return isinstance(value, str) and value.isprintable() and bool(value) and " " not in value
 
 

@@ -1,7 +1,7 @@
 """Runs the server: `serve(settings)`, and `python -m tabbyapi.server.main` for `LocalServer`.
 
 The latter reads its settings as one JSON line on stdin, says where it listens in one JSON line on
-stdout, and ends when stdin closes: so it never outlives whoever started it.
+stdout, and ends when stdin closes: so it never outlives the process that started it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 
 
 class Metrics:
-    """What a server measures, in a registry of its own.
+    """Counters and gauges of one server, in a separate registry.
 
     Args:
         context: gives the tokens of the context in use, and its size; zeros without a model.

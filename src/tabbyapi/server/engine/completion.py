@@ -19,7 +19,7 @@ __all__ = ["Completion", "Flow", "Take"]
 
 
 class Flow(Enum):
-    """What whoever takes events wants next."""
+    """Flow control: what the consumer wants next."""
 
     MORE = "more"
     WAIT = "wait"

@@ -41,12 +41,12 @@ class EngineRefusal(Exception):
 
     @property
     def overflow(self) -> bool:
-        """Whether the context was too small."""
+        """True if the context was too small."""
         return self.kind == "exceed_context_size_error"
 
     @property
     def crowded(self) -> bool:
-        """Whether answers that run at the same time filled the context that they share."""
+        """True if answers that run at the same time filled the context that they share."""
         return "Context size has been exceeded" in str(self)
 
 

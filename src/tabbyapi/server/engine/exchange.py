@@ -1,4 +1,4 @@
-"""One request to the engine and its whole answer, on a connection of its own.
+"""One request to the engine and its whole answer, on a new connection.
 
 Every generation asks for its prompt's tokens first, so this is in the way of each first chunk.
 """
@@ -54,4 +54,4 @@ class Exchange(asyncio.Protocol):
     def _fail(self, reason: str) -> None:
         if not self.answer.done():
             self.answer.set_exception(EngineDied(f"the engine stopped ({reason})"))
-            self.answer.exception()  # nobody's, if whoever asked has left
+            self.answer.exception()  # retrieved, or asyncio would warn of it if the caller has left

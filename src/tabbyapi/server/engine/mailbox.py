@@ -15,8 +15,8 @@ _ENOUGH = 1024  # items
 class Mailbox(Generic[T]):
     """A queue whose reader gets all waiting items at once: one wake-up per batch.
 
-    `put` never blocks; whoever puts much awaits `room` between, which is where a reader that has
-    stopped reading is waited for.
+    `put` never blocks. A task that puts many items awaits `room` between them, and so waits for a
+    slow reader.
     """
 
     def __init__(self) -> None:

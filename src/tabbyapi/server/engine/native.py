@@ -104,7 +104,7 @@ class Native:
     def _next_turn(self, done: asyncio.Task[list[int]]) -> None:
         self._turn.release()
         if not done.cancelled():
-            done.exception()  # which is nobody's if its client has left
+            done.exception()  # retrieved, or asyncio would warn of it if the client has left
 
     async def follow(
         self, payload: dict[str, Any], take: Take, room: Callable[[], Awaitable[None]]

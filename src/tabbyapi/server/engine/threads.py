@@ -2,9 +2,10 @@
 
 All threads of a layer wait until the slowest has done its part. While they spin, they keep a core
 that another program may need; when that program takes the core of one thread, all wait for it,
-spinning. So with llama.cpp's defaults every core is either best (nobody else computes) or the worst
-choice by far. A short spin, then sleep, has nearly the speed of the one and not the fall of the
-other: an own thread that was pushed aside gets the core that its siblings have left.
+spinning. So with llama.cpp's defaults every core is the best choice on an idle machine, and by far
+the worst beside another busy program. A short spin, then sleep, is nearly as fast on the idle one
+and does not collapse beside the other: a thread that was pushed aside gets the core that its
+siblings have left.
 """
 
 from __future__ import annotations

@@ -48,12 +48,12 @@ class Choice:
 
     @property
     def plain(self) -> bool:
-        """Whether text goes through as it is."""
+        """True if text is passed on unchanged."""
         return self._splitter is None and self._tools is None and self._logprobs is None
 
     @property
     def wants_logprobs(self) -> bool:
-        """Whether log probabilities are reported."""
+        """True if log probabilities are reported."""
         return self._logprobs is not None
 
     def feed(self, delta: TextDelta) -> dict[str, str]:

@@ -150,7 +150,7 @@ def sampling_parameters(
 
 
 def _greedy(parameters: dict[str, Any]) -> bool:
-    """Whether it is always the likeliest token that is taken."""
+    """True for greedy sampling."""
     others = ("adaptive_target", "dynatemp_range", "mirostat")
     return parameters["temperature"] == 0 and not any(parameters.get(name) for name in others)
 

@@ -22,7 +22,7 @@ __all__ = ["constraint", "forced_call", "wants_json"]
 _HEADER = "%llguidance {}\n"
 _LARGEST = 256 * 1024
 _LARGEST_GBNF = 32 * 1024  # it is translated in the event loop, 2 us a character
-# Schemas beyond these take the engine seconds to compile, in which it answers nobody.
+# Schemas beyond these take the engine seconds to compile, in which it answers no request.
 _DEEPEST = 32
 _MOST_MEMBERS = 5000
 _MOST_COUNTED = 10_000

@@ -30,7 +30,7 @@ class GrammarMonitor:
         self._lost = False
 
     def leaves(self, text: str) -> bool:
-        """Whether the answer, with this text added, is none that the grammar allows."""
+        """Add text; True if the grammar no longer allows the answer."""
         if self._lost or "\ufffd" in text:
             self._lost = True  # bytes that are no text were replaced, so nothing can be said
             return False

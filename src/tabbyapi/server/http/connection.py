@@ -130,7 +130,7 @@ class _Protocol(HttpToolsProtocol):
             raise ConnectionAbortedError
 
     def _should_upgrade(self) -> bool:
-        """Whether `handle_websocket_upgrade` is to deal with the request, and nothing else."""
+        """True for requests that `handle_websocket_upgrade` deals with."""
         return self.parser.should_upgrade() and self.scope["method"] != "CONNECT"
 
     def handle_websocket_upgrade(self) -> None:

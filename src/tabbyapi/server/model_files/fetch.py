@@ -203,7 +203,7 @@ def without_keys(url: str) -> str:
 
 
 def has_sha256(path: Path, sha256: str) -> bool:
-    """Whether the file has this checksum."""
+    """True if the file has this checksum."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 

@@ -28,7 +28,7 @@ class ModelFile:
     sampling: Mapping[str, float] = field(default_factory=dict)
     """The engine's sampling parameters where a request names none."""
     pools: bool = False
-    """Whether the file names a pooling, which embedding models do."""
+    """True if the file names a pooling, as embedding models do."""
 
     def context(self, wanted: int | None) -> int:
         """The context to load it with."""

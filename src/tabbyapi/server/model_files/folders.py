@@ -83,5 +83,5 @@ def _files(folder: Path | None, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a file's name is UTF-8. Another one cannot be asked for, nor listed, in JSON."""
+    """True if a file's name is UTF-8; others cannot be named in JSON."""
     return not any("\udc80" <= char <= "\udcff" for char in name)

@@ -98,7 +98,7 @@ async def unload(_: Request, runtime: Runtime) -> ASGIApp:
 
 
 def _fits(path: Path, loaded: LoadedModel) -> bool:
-    """Whether the file is an adapter for models of this kind."""
+    """True if the file is an adapter for models of this kind."""
     try:
         header = read_header(path)
         model = read_header(loaded.file.path)

@@ -1,7 +1,7 @@
 """`POST /v1/model/load` and `/v1/model/unload`.
 
-A load belongs to the server, not to the request that asked for it: whoever leaves the stream of
-its progress does not cancel it.
+A load belongs to the server, not to the request that asked for it: a client that leaves the stream
+of its progress does not cancel it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def load(_: Request, body: LoadRequest, runtime: Runtime) -> ASGIApp:
     )
 
     async def work() -> bool:
-        """Whether anything had to be done."""
+        """True if anything had to be done."""
         if body.backend not in (None, *_OURS):
             raise EngineError(f"there is no backend {body.backend!r}: leave it out")
         await runtime.models.switch(path, body.model_name, options)
