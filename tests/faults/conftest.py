@@ -133,6 +133,15 @@ def twin(request: pytest.FixtureRequest) -> Twin:
     return made
 
 
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections() -> Iterator[None]:
+    """Leave what was there before out of garbage collections: a whole suite's heap takes long."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     """No socket and no thread outlives a test."""
