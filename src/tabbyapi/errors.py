@@ -224,7 +224,7 @@ class ConnectError(RequestError, ConnectionError):
         reason: str | None = None,
     ) -> None:
         super().__init__(message, sent=sent, answered=answered)
-        self.reason = reason or message
+        self.reason: str = reason or message
 
 
 class RequestTimeout(RequestError, TimeoutError):

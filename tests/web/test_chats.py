@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +45,12 @@ async def until(condition: Callable[[], bool]) -> None:
     pytest.fail("it did not happen within 20 seconds")
 
 
+def run_apart(work: Coroutine[Any, Any, None]) -> None:
+    """Run in a thread: in this one, the loop of a browser's tests may still be running."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result(timeout=60)
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sessions, "data_folder", lambda: tmp_path)
@@ -69,7 +77,7 @@ def test_a_chat_is_kept_while_a_tab_shows_it_or_an_answer_runs(folder: Path) -> 
             await chats.close()
 
     with ReplayServer([script]) as server:
-        asyncio.run(run(server.url))
+        run_apart(run(server.url))
 
 
 def test_stopping_keeps_what_has_arrived_and_closing_saves_it(folder: Path) -> None:
@@ -85,7 +93,7 @@ def test_stopping_keeps_what_has_arrived_and_closing_saves_it(folder: Path) -> N
             assert (await Chats(client, look).open("two")).messages[-1].text == "It begins"
 
     with ReplayServer([script]) as server:
-        asyncio.run(run(server.url))
+        run_apart(run(server.url))
 
 
 def test_a_broken_file_is_told_and_left_alone(folder: Path) -> None:
@@ -96,5 +104,5 @@ def test_a_broken_file_is_told_and_left_alone(folder: Path) -> None:
 
     folder.mkdir()
     (folder / "broken.json").write_text("{")
-    asyncio.run(run())
+    run_apart(run())
     assert (folder / "broken.json").read_text() == "{"
