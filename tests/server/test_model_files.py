@@ -107,3 +107,10 @@ def test_files_whose_names_are_no_text_are_passed_over(tmp_path: Path) -> None:
     assert gguf_names(tmp_path) == ["UPPER", "fine"]
     assert names(tmp_path, ".jinja") == []
     assert find_gguf(tmp_path, "UPPER") == tmp_path / "UPPER.GGUF"
+
+
+def test_a_header_of_countless_entries_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "countless.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 40))
+    with pytest.raises(NotAModelError, match="claims 1,099,511,627,776 entries"):
+        read_header(path)

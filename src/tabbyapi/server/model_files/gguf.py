@@ -27,6 +27,7 @@ CONTROL = 3
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_STRINGS = 4_000_000
 _MOST_TOKENS = 4_000_000
+_MOST_ENTRIES = 65_536  # models have some dozens
 
 
 class NotAModelError(ValueError):
@@ -129,5 +130,8 @@ def _entries(reader: _Reader) -> Iterator[tuple[str, int]]:
     if version not in (2, 3):
         raise NotAModelError(f"{path} has GGUF version {version}; 2 and 3 can be read")
     reader.number("Q")  # tensors
-    for _ in range(reader.number("Q")):
+    count = reader.number("Q")
+    if count > _MOST_ENTRIES:
+        raise NotAModelError(f"{path} is broken: its header claims {count:,} entries")
+    for _ in range(count):
         yield reader.string(), reader.number("I")
